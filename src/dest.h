@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dest: from the destination a program names to the one weir connects to.
+ *
+ * The host's loopback is out of reach unless --host-loopback maps an address to
+ * it, and the host's own (mirrored) address unless --host-addr does. Pure.
+ */
+#ifndef WEIR_DEST_H
+#define WEIR_DEST_H
+
+#include "config.h"
+
+struct dest_map {
+	struct addr loop4, loop6; /* these addresses inside mean 127.0.0.1, ::1 outside */
+	struct addr host4, host6; /* these mean own4, own6 */
+	struct addr own4, own6;	  /* mirrored addresses of the host */
+};
+
+/**
+ * dest_out - where to connect for @net; -EHOSTUNREACH (loopback, unspecified) or -ENETUNREACH
+ */
+int dest_out(const struct dest_map *m, const struct addrport *net, struct addrport *out);
+/** dest_in - the reverse, for an answer from @peer: the address the program knows it by */
+void dest_in(const struct dest_map *m, const struct addrport *peer, struct addrport *net);
+/** dest_is_ignored - multicast, broadcast, link-local: never answered with errors (counted) */
+bool dest_is_ignored(const struct addr *net);
+
+#endif

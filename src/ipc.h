@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ipc: messages between worker and supervisor, SOCK_SEQPACKET, one struct each.
+ *
+ * The supervisor trusts nothing in them: lengths are checked, indexes bounded,
+ * text is escaped where it is printed.
+ */
+#ifndef WEIR_IPC_H
+#define WEIR_IPC_H
+
+#include "flow.h"
+#include "names.h"
+#include "owner.h"
+
+enum ipc_type {
+	/* worker -> supervisor */
+	IPC_READY = 1,	/* locked down; the first packet may come */
+	IPC_OWNER_QUERY,/* struct ipc_query[], up to IPC_BATCH */
+	IPC_FLOW_OPEN,	/* struct ipc_flow (only when asked for: --live) */
+	IPC_FLOW_END,	/* struct ipc_flow */
+	IPC_NOTICE,	/* text: one line for the user */
+	IPC_DRAINED,	/* nothing of the programs is under way any more */
+	/* supervisor -> worker */
+	IPC_OWNER_ANSWER, /* struct ipc_answer[]; each new struct owner came before in IPC_OWNER */
+	IPC_OWNER,	  /* struct owner */
+	IPC_DRAIN,	  /* the last program has ended */
+	IPC_STOP,	  /* report what is open as ended, and exit */
+	IPC_TYPE_MAX
+};
+
+#define IPC_BATCH 32
+
+struct ipc_query {
+	struct flow_ref flow;
+	struct owner_query q;
+};
+
+struct ipc_answer {
+	struct flow_ref flow;
+	struct owner_answer a;
+};
+
+struct ipc_flow {
+	struct flow_rec rec;
+	char host[NAMES_HOST_MAX];
+};
+
+struct ipc_msg {
+	uint32_t type; /* enum ipc_type */
+	uint32_t count;/* elements, or bytes of text */
+	union {
+		struct ipc_query query[IPC_BATCH];
+		struct ipc_answer answer[IPC_BATCH];
+		struct ipc_flow flow;
+		struct owner owner;
+		char text[256];
+	};
+};
+
+/** ipc_size - bytes to send for @m, by its type and count; 0 when they are impossible */
+size_t ipc_size(const struct ipc_msg *m);
+/** ipc_send - never blocks; 0 or -errno (-EAGAIN: peer is slow) */
+int ipc_send(int fd, const struct ipc_msg *m);
+/** ipc_recv - never blocks; 1 = one message, 0 = end, -EAGAIN, -EBADMSG for a malformed one */
+int ipc_recv(int fd, struct ipc_msg *m);
+
+#endif

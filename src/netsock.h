@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * netsock: the net side's kernel sockets, and their readiness.
+ *
+ * All flow sockets sit in one epoll set of their own, edge-triggered and
+ * registered once for everything; libuv watches that set's descriptor. So a
+ * flow costs no uv handle (160 bytes) and no epoll_ctl() per change of interest;
+ * the relays remember readiness until EAGAIN takes it back.
+ *
+ * Everything here is one or two system calls; unit tests of the relays link a
+ * fake of this file.
+ */
+#ifndef WEIR_NETSOCK_H
+#define WEIR_NETSOCK_H
+
+#include "base/addr.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/* What a token refers to: the kind tells whose event it is. */
+enum netsock_kind { NETSOCK_TCP = 1, NETSOCK_UDP, NETSOCK_ICMP, NETSOCK_LOCAL };
+
+static inline uint64_t netsock_token(enum netsock_kind k, uint32_t index, uint32_t gen)
+{
+	return (uint64_t)k << 60 | (uint64_t)(gen & 0xfffffff) << 32 | index;
+}
+
+static inline enum netsock_kind netsock_token_kind(uint64_t t)
+{
+	return (enum netsock_kind)(t >> 60);
+}
+
+static inline uint32_t netsock_token_index(uint64_t t)
+{
+	return (uint32_t)t;
+}
+
+static inline uint32_t netsock_token_gen(uint64_t t)
+{
+	return (uint32_t)(t >> 32) & 0xfffffff;
+}
+
+struct netsock_set; /* the epoll set */
+
+struct netsock_set *netsock_set_new(void);
+void netsock_set_free(struct netsock_set *s);
+int netsock_set_fd(const struct netsock_set *s); /* readable when events wait */
+/** netsock_set_wait - up to @max events, without waiting; returns how many */
+int netsock_set_wait(struct netsock_set *s, struct epoll_event *ev, int max);
+/** netsock_watch - add @fd for EPOLLIN|EPOLLOUT|EPOLLRDHUP|EPOLLET; 0 or -errno */
+int netsock_watch(struct netsock_set *s, int fd, uint64_t token);
+
+/* --- TCP ----------------------------------------------------------------------- */
+
+/**
+ * netsock_tcp_connect - start connecting; *@fd is owned by the caller when 0 or -EINPROGRESS
+ *
+ * Options: non-blocking, TCP_NODELAY, SO_OOBINLINE. Watched with @token.
+ */
+int netsock_tcp_connect(struct netsock_set *s, const struct addrport *to, uint64_t token, int *fd);
+/** netsock_error - SO_ERROR, positive, and clears it */
+int netsock_error(int fd);
+ssize_t netsock_recv(int fd, void *buf, size_t len); /* bytes, 0 = FIN, -errno */
+ssize_t netsock_sendv(int fd, const struct iovec *iov, int n); /* bytes or -errno */
+int netsock_shutdown_write(int fd);
+/** netsock_reset - close with a RST (SO_LINGER 0) */
+void netsock_reset(int *fd);
+void netsock_close(int *fd);
+/** netsock_keepalive - probe the peer after @idle s, every @intvl s, @cnt times */
+int netsock_keepalive(int fd, unsigned idle, unsigned intvl, unsigned cnt);
+/** netsock_unsent - bytes the peer has not acknowledged (SIOCOUTQ) */
+int netsock_unsent(int fd);
+
+/* --- datagrams (UDP and ping sockets) -------------------------------------------- */
+
+#define NETSOCK_DGRAM_BATCH 16
+
+/** struct netsock_dgram - one datagram with its IP level facts */
+struct netsock_dgram {
+	struct addrport peer; /* ICMP: port is the identifier on sending, ignored else */
+	uint8_t ttl, tos;
+	bool df;
+	uint16_t gso_size; /* 0 = one datagram, else size of all but the last */
+	const uint8_t *data;
+	size_t len;
+};
+
+/** struct netsock_dgram_error - one entry of a socket's error queue (IP_RECVERR, ip(7)) */
+struct netsock_dgram_error {
+	struct addrport peer;	 /* where the datagram had been sent to */
+	struct addr offender;	 /* who reported it; unspecified when local */
+	int err;		 /* positive errno */
+	uint8_t origin, type, code; /* SO_EE_ORIGIN_*, ICMP numbers */
+	uint32_t info;		 /* MTU for EMSGSIZE */
+	uint8_t data[576];	 /* start of the datagram's payload */
+	size_t len;
+};
+
+/**
+ * netsock_udp_open - an unconnected socket for one program port
+ * @port: wanted local port (kept where free: RFC 4787 port preservation), 0 = any
+ *
+ * IP_RECVERR, IP_RECVTTL, IP_RECVTOS, UDP_GRO are on. Returns the fd or -errno.
+ */
+int netsock_udp_open(struct netsock_set *s, bool v4, uint16_t port, uint64_t token);
+/** netsock_icmp_open - a ping socket with echo identifier @ident where free; *@ident is what it got */
+int netsock_icmp_open(struct netsock_set *s, bool v4, uint16_t *ident, uint64_t token);
+/**
+ * netsock_dgram_send - up to @n datagrams in as few calls as can be; returns how many went
+ * out or, when none, -errno. TTL, TOS and DF are set per datagram where they differ from
+ * the socket's last. A pending error of an earlier datagram is -errno of no datagram of these:
+ * drain the error queue and repeat (docs: TRAPS 19).
+ */
+int netsock_dgram_send(int fd, bool v4, const struct netsock_dgram *d, int n);
+/**
+ * netsock_dgram_recv - up to @n datagrams into @buf (@n slots of @slot bytes); data, len,
+ * peer, ttl, tos and gso_size are filled. Returns how many, or -errno.
+ */
+int netsock_dgram_recv(int fd, bool v4, struct netsock_dgram *d, int n, uint8_t *buf, size_t slot);
+/** netsock_dgram_error - next entry of the error queue: 1, or 0 when it is empty */
+int netsock_dgram_error(int fd, bool v4, struct netsock_dgram_error *e);
+
+#endif

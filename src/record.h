@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * record: what was seen, for people and for machines. Runs in the supervisor,
+ * the one writer: the flow log (one JSON object a line, names of Suricata's
+ * EVE format where it has them, ours under "weir"), the table at the end, the
+ * lines of --live.
+ */
+#ifndef WEIR_RECORD_H
+#define WEIR_RECORD_H
+
+#include "flow.h"
+#include "owner.h"
+
+struct record;
+
+struct record_config {
+	const char *log; /* FILE, fd:N, "-" = stderr, NULL = none */
+	bool table, live;
+	int out_fd;	 /* for table and live lines: stderr */
+};
+
+/** record_new - opens the log; 0, or -errno with *@err naming file or option */
+int record_new(const struct record_config *cfg, struct record **out, char *err, size_t errsize);
+/** record_log_fd - so that COMMAND does not inherit it (it is close-on-exec anyway); -1 = none */
+int record_log_fd(const struct record *r);
+void record_open(struct record *r, const struct flow_rec *f, const struct owner *o,
+		 const char *host);
+/** record_end - write the line, add to the table; never blocks, loses and counts instead */
+void record_end(struct record *r, const struct flow_rec *f, const struct owner *o,
+		const char *host);
+/** record_flush - try to write what had to wait; returns bytes left */
+size_t record_flush(struct record *r);
+/** record_table - the table of what was seen */
+void record_table(struct record *r);
+void record_free(struct record *r);
+
+/**
+ * record_community_id - "1:..." (Community ID 1.0, seed 0) in @out (32 bytes)
+ */
+void record_community_id(const struct flow_rec *f, char out[32]);
+/** record_json - the line without newline, malloced; NULL on ENOMEM */
+char *record_json(const struct flow_rec *f, const struct owner *o, const char *host);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * relay: what the three relays (TCP, UDP, echo) share: the worker's tables and
+ * the order in which a flow is owned, judged and shown to hooks.
+ *
+ * Each relay_*.c answers the same questions:
+ *   _packet   the program sent something
+ *   _net      its kernel socket became ready (EPOLL* bits)
+ *   _owned    the owner is known, or known to be unknown
+ *   _timeout  its deadline has passed
+ *   _stop     weir ends: finish now
+ *   _freeing  flow_reap() is about to free it: give everything back
+ */
+#ifndef WEIR_RELAY_H
+#define WEIR_RELAY_H
+
+#include "config.h"
+#include "dest.h"
+#include "flow.h"
+#include "hook.h"
+#include "names.h"
+#include "netsock.h"
+#include "stack.h"
+#include "timers.h"
+
+struct relay_counters {
+	uint64_t flows_refused_table, flows_refused_half_open, buffer_full, dgram_queue_full;
+	uint64_t ignored_dest, unsupported_proto, stray_segments;
+};
+
+struct relay {
+	const struct config *cfg;
+	struct flow_table *flows;
+	struct timers *timers;
+	struct hook_chain *hooks;
+	struct names *names;
+	struct netsock_set *socks;
+	const struct stack_sink *sink;
+	struct dest_map dest;
+	bool uso;
+	unsigned mtu;
+	uint64_t now, wall; /* of this loop turn */
+	bool draining;	    /* the last program has ended */
+	struct relay_counters count;
+	/* asks the supervisor; the answer comes as relay_*_owned() */
+	void (*ask_owner)(void *ctx, struct flow *f);
+	/* one line for the user, at most once a second per @what (a constant string) */
+	void (*notice)(void *ctx, const char *what, const char *fmt, ...)
+		__attribute__((format(printf, 3, 4)));
+	void (*flow_ended)(void *ctx, struct flow *f); /* to the record; called once per flow */
+	void (*flow_opened)(void *ctx, struct flow *f);
+	void *ctx;
+	/* private to each relay: owned by relay_udp_init(), relay_icmp_init() */
+	struct relay_udp_state *udp;
+	struct relay_icmp_state *icmp;
+};
+
+/** relay_view - how hooks see @f (filled from flow, owner, names) */
+struct hook_view relay_view(const struct relay *r, const struct flow *f);
+
+/**
+ * relay_flow_new - a flow for this 5-tuple: bounds checked, owner asked for, name
+ * looked up. NULL when a bound refuses it (counted and said).
+ */
+struct flow *relay_flow_new(struct relay *r, uint8_t proto, const struct addrport *app,
+			    const struct addrport *net);
+/** relay_flow_owned - NEW -> OWNED -> JUDGED, hooks opened; 0 or HOOK_BLOCK */
+int relay_flow_owned(struct relay *r, struct flow *f);
+/** relay_flow_end - hooks closed, record told, state CLOSING; once per flow */
+void relay_flow_end(struct relay *r, struct flow *f, enum flow_reason reason);
+/** relay_owner_pending - no payload may be relayed yet */
+static inline bool relay_owner_pending(const struct flow *f)
+{
+	return f->rec->state == FLOW_NEW;
+}
+
+/* --- TCP: relay_tcp.c -------------------------------------------------------------- */
+void relay_tcp_packet(struct relay *r, const struct packet *p, struct pktbuf *buf);
+void relay_tcp_engine(struct relay *r, struct flow *f, unsigned engine_events);
+void relay_tcp_net(struct relay *r, struct flow *f, uint32_t epoll_events);
+void relay_tcp_owned(struct relay *r, struct flow *f);
+void relay_tcp_timeout(struct relay *r, struct flow *f);
+void relay_tcp_stop(struct relay *r, struct flow *f);
+void relay_tcp_freeing(struct relay *r, struct flow *f);
+/** relay_tcp_idle - nothing of the program's is still under way (drain) */
+bool relay_tcp_idle(const struct relay *r, const struct flow *f);
+
+/* --- UDP: relay_udp.c -------------------------------------------------------------- */
+int relay_udp_init(struct relay *r);
+void relay_udp_exit(struct relay *r);
+/** relay_udp_packet - a whole datagram; @p->gso_size != 0: several (USO) */
+void relay_udp_packet(struct relay *r, const struct packet *p, struct pktbuf *buf);
+/** relay_udp_flush - end of a batch of packets: send what was gathered */
+void relay_udp_flush(struct relay *r);
+void relay_udp_net(struct relay *r, uint64_t token, uint32_t epoll_events);
+void relay_udp_owned(struct relay *r, struct flow *f);
+void relay_udp_timeout(struct relay *r, struct flow *f);
+void relay_udp_stop(struct relay *r, struct flow *f);
+void relay_udp_freeing(struct relay *r, struct flow *f);
+
+/* --- ICMP and ICMPv6 echo: relay_icmp.c ---------------------------------------------- */
+int relay_icmp_init(struct relay *r);
+void relay_icmp_exit(struct relay *r);
+void relay_icmp_packet(struct relay *r, const struct packet *p, struct pktbuf *buf);
+void relay_icmp_net(struct relay *r, uint64_t token, uint32_t epoll_events);
+void relay_icmp_owned(struct relay *r, struct flow *f);
+void relay_icmp_timeout(struct relay *r, struct flow *f);
+void relay_icmp_stop(struct relay *r, struct flow *f);
+void relay_icmp_freeing(struct relay *r, struct flow *f);
+
+#endif

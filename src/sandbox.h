@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sandbox: the private network namespace of `weir run`, and the keeper.
+ *
+ * Processes of a run:
+ *
+ *   supervisor (what the shell started)       caller's namespaces; subreaper
+ *     +-- keeper    new user (unless root), network and mount namespace; subreaper;
+ *     |     +-- COMMAND ... and all its descendants, same process group
+ *     +-- worker    caller's network namespace, own session, no capabilities, seccomp
+ *
+ * Any one of them may be killed: the keeper dies with the supervisor
+ * (PR_SET_PDEATHSIG) and takes every descendant along; when the keeper dies its
+ * children fall to the supervisor, which is a subreaper too and ends them; a
+ * dead worker is replaced. No PID namespace is made: pids seen inside are the
+ * host's, and /proc needs no remount.
+ *
+ * Other files: supervisor.c waits, forwards signals and answers look-ups;
+ * netcfg.c sets addresses and routes (libmnl); isolate.c takes privilege away.
+ */
+#ifndef WEIR_SANDBOX_H
+#define WEIR_SANDBOX_H
+
+#include "config.h"
+
+#include <signal.h>
+#include <sys/types.h>
+
+#define SANDBOX_DNS_MAX 8
+
+/** struct sandbox_dns - a resolver address bound inside, with its sockets for the worker */
+struct sandbox_dns {
+	struct addr addr;
+	int udp_fd, tcp_fd; /* tcp_fd listens */
+};
+
+/** struct sandbox - what the supervisor gets of the new namespace; fds owned */
+struct sandbox {
+	pid_t keeper;
+	int ctl_fd;   /* SEQPACKET to the keeper: struct sandbox_event up, one byte "go" down */
+	int tun_fd;
+	int diag_fd;  /* NETLINK_SOCK_DIAG inside */
+	int netns_fd; /* to be sure that it goes away: closed last */
+	bool userns;
+	bool tso, uso; /* what the TUN took */
+	unsigned mtu;
+	bool has4, has6;
+	bool documentation; /* the host has no default route: 192.0.2.2, 2001:db8::2 */
+	struct addr own4, own6; /* mirrored addresses; unspecified = family absent */
+	struct sandbox_dns dns[SANDBOX_DNS_MAX];
+	unsigned n_dns;
+};
+
+enum sandbox_event_type {
+	SANDBOX_READY,	   /* set up; fds follow by SCM_RIGHTS */
+	SANDBOX_FAILED,	   /* @text: one line, what to change; exit status 126 */
+	SANDBOX_STARTED,   /* @pid of COMMAND */
+	SANDBOX_EXEC_FAILED, /* @status = errno */
+	SANDBOX_STOPPED,   /* COMMAND was stopped by signal @status */
+	SANDBOX_CONTINUED,
+	SANDBOX_EXITED,	   /* COMMAND ended: @status is a wait status */
+	SANDBOX_EMPTY,	   /* the last descendant has ended; the keeper exits */
+};
+
+struct sandbox_event {
+	uint32_t type;
+	int32_t pid, status;
+	char text[256];
+};
+
+/**
+ * sandbox_open - make namespaces, TUN, addresses, resolver sockets
+ * @orig: the caller's signal mask, given back to COMMAND
+ *
+ * Returns 0, or -errno with one line in @err that says what to change.
+ * COMMAND is not started before sandbox_start().
+ */
+int sandbox_open(struct sandbox *s, const struct config *cfg, const sigset_t *orig, char *err,
+		 size_t errsize);
+int sandbox_start(struct sandbox *s);
+/** sandbox_kill - SIGKILL to the keeper's whole tree */
+void sandbox_kill(struct sandbox *s);
+void sandbox_close(struct sandbox *s);
+
+#endif
