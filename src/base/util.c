@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/util.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void assert_fail(const char *expr, const char *file, int line)
+{
+	char text[256];
+	int n = snprintf(text, sizeof(text), "weir: bug: %s:%d: %s\n", file, line, expr);
+	ssize_t unused;
+
+	/* as much as fits, without stdio: its locks may be what is broken */
+	unused = write(STDERR_FILENO, text, MIN((size_t)MAX(n, 0), sizeof(text) - 1));
+	(void)unused;
+	abort();
+}
+
+size_t str_copy(char *dst, size_t size, const char *src)
+{
+	size_t n;
+
+	if (!size)
+		return 0;
+	n = strnlen(src, size - 1);
+	memcpy(dst, src, n);
+	dst[n] = '\0';
+	return n;
+}
+
+void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
