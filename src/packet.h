@@ -23,7 +23,8 @@ enum packet_drop { /* why packet_parse() refused; indexes counters */
 	PACKET_VERSION,	    /* neither 4 nor 6 */
 	PACKET_HEADER,	    /* IHL, total length or extension header malformed */
 	PACKET_CHECKSUM,    /* IPv4 header checksum */
-	PACKET_MARTIAN,	    /* loopback, unspecified or multicast source; loopback dest. */
+	PACKET_MARTIAN,	    /* loopback, unspecified or multicast source; loopback or
+			     * unspecified destination; IPv6 that looks like mapped IPv4 */
 	PACKET_SOURCE_ROUTE,/* RFC 7126 LSRR/SSRR, RFC 5095 type 0 routing header */
 	PACKET_FRAGMENT,    /* a fragment that ends past 65535 or is empty */
 	PACKET_TRANSPORT,   /* transport header does not fit or contradicts itself */
@@ -48,6 +49,7 @@ enum packet_drop { /* why packet_parse() refused; indexes counters */
  * @l4len: bytes from there to the end of the packet
  * @is_frag: set for every fragment; then only the IP level fields are valid
  * @unfrag_len: IPv6: bytes before the fragment header (for reassembly)
+ * @frag_link: IPv6: where the next-header byte is that announces the fragment header
  * @payload: offset of the transport payload (TCP, UDP)
  */
 struct packet {
@@ -64,7 +66,7 @@ struct packet {
 	uint16_t frag_off; /* bytes */
 	uint32_t frag_id;
 	uint16_t l4, l4len, payload;
-	uint16_t unfrag_len;
+	uint16_t unfrag_len, frag_link;
 	struct {
 		uint32_t seq, ack;
 		uint16_t wnd;

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** csum_add - running sum of @len bytes, unfolded; @sum starts at 0 */
+/** csum_add - running sum, unfolded, starts at 0; of several pieces only the last may be odd */
 uint64_t csum_add(uint64_t sum, const void *data, size_t len);
 /** csum_fold - 16-bit one's complement sum, not yet inverted, as it stands in memory */
 uint16_t csum_fold(uint64_t sum);

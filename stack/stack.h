@@ -24,6 +24,10 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#ifndef VIRTIO_NET_HDR_GSO_UDP_L4 /* Linux 6.2; older headers do not name it */
+#define VIRTIO_NET_HDR_GSO_UDP_L4 5
+#endif
+
 /* ---- buffers -------------------------------------------------------------- */
 
 #define PKTBUF_SIZE 65600 /* one IP packet of 65535 bytes and the virtio header */
@@ -177,6 +181,9 @@ void engine_abort(struct engine_conn *c);
  */
 void engine_free(struct engine_conn *c);
 
+/** engine_ack - answer a keepalive probe (ENGINE_EV_KEEPALIVE is not answered by itself) */
+void engine_ack(struct engine_conn *c);
+
 /** engine_tick - every 250 ms: lwIP's own retransmission and persist timers */
 void engine_tick(void);
 /**
@@ -221,6 +228,8 @@ void icmp_send_error(const struct stack_sink *sink, const struct packet *p,
  * icmp_send_error_tuple - the same where the packet is gone: a header is made up
  * from 5-tuple and @payload (what the error queue still has)
  * @ident: echo identifier (for ICMP protocols), else ignored
+ * @payload: of UDP the datagram; of an echo the message with its 8-byte header, as
+ *           a ping socket's error queue returns it (type and identifier are put right)
  */
 void icmp_send_error_tuple(const struct stack_sink *sink, uint8_t proto,
 			   const struct addrport *app, const struct addrport *net, uint16_t ident,
