@@ -10,9 +10,10 @@
  *
  *   NEW -> OWNED -> JUDGED -> CONNECTING -> OPEN -> CLOSING -> FREE
  *
- * The owner look-up and the real connect run side by side, so the edge to
- * CONNECTING may be taken from NEW; no payload is relayed before the owner is
- * known or known to be unknown.
+ * TCP's owner look-up and real connect run side by side: its relay starts the
+ * connect in NEW, remembers that in its own half, and takes the edge to
+ * CONNECTING when the flow is judged. UDP and echo go from JUDGED to OPEN. No
+ * payload is relayed before the owner is known or known to be unknown.
  *
  * Only flow.c writes the common part; flow_set_state() logs and asserts every
  * edge; flow_reap(), at the end of a loop turn, is the only place that frees.
@@ -79,7 +80,7 @@ struct flow_rec {
 	uint8_t state; /* enum flow_state */
 	uint8_t reason;/* enum flow_reason */
 	uint8_t verdict; /* 0 = allow, 1 = block */
-	uint32_t gen;
+	uint32_t gen; /* 28 bits, never 0 while in use: it fits a netsock token */
 	uint32_t owner, owner_uid, owner_why;
 	uint64_t cookie;
 	uint32_t inode;
@@ -108,6 +109,7 @@ struct flow {
 	uint32_t index;
 	uint32_t hash_next, reap_next;
 	bool hashed, reaping;
+	bool local; /* its program's side is an accepted socket: relay_local.c, not lwIP */
 	/* owned by timers.c: position in the heap, 0 = no deadline */
 	uint32_t timer_pos;
 	uint64_t deadline;
@@ -131,11 +133,17 @@ struct flow_table *flow_table_new(const struct flow_table_config *cfg);
 void flow_table_free(struct flow_table *t);
 uint32_t flow_count(const struct flow_table *t); /* not FREE */
 uint32_t flow_count_state(const struct flow_table *t, enum flow_state s);
+uint32_t flow_count_half_open(const struct flow_table *t); /* TCP, NEW to CONNECTING */
 
-/** flow_find - the live flow of this 5-tuple, or NULL */
+/**
+ * flow_find - the live flow of this 5-tuple, or NULL
+ *
+ * Here and in flow_new() an echo's identifier is passed as @app's port, and
+ * @net's port does not count; in the record it is icmp_ident, the ports are 0.
+ */
 struct flow *flow_find(struct flow_table *t, uint8_t proto, const struct addrport *app,
 		       const struct addrport *net);
-/** flow_new - an entry in state NEW, in the hash; NULL when the table is full */
+/** flow_new - an entry in state NEW, in the hash; NULL when the table is full. No such flow yet. */
 struct flow *flow_new(struct flow_table *t, uint8_t proto, const struct addrport *app,
 		      const struct addrport *net, uint64_t now, uint64_t wall);
 struct flow_ref flow_ref(const struct flow *f);
@@ -150,9 +158,13 @@ void flow_set_state(struct flow_table *t, struct flow *f, enum flow_state s);
 void flow_end(struct flow_table *t, struct flow *f, enum flow_reason reason, uint64_t now);
 /** flow_release - nothing refers to it any more: free it in the next flow_reap() */
 void flow_release(struct flow_table *t, struct flow *f);
-/** flow_reap - call @freeing for each released flow, then free them; returns how many */
+/**
+ * flow_reap - call @freeing for each released flow, then free them; returns how many
+ *
+ * @freeing gives back all that hangs on the flow; a deadline left is a bug (asserted).
+ */
 unsigned flow_reap(struct flow_table *t, void (*freeing)(void *ctx, struct flow *f), void *ctx);
-/** flow_each - call @fn for each live flow (it may end and release flows) */
+/** flow_each - call @fn for each flow not released yet (it may make, end and release flows) */
 void flow_each(struct flow_table *t, void (*fn)(void *ctx, struct flow *f), void *ctx);
 
 const char *flow_state_text(unsigned state);

@@ -18,7 +18,7 @@ struct timers_config {
 	uint64_t icmp_idle;	/* 60 s: RFC 5508 REQ-2 */
 	uint64_t tcp_connect;	/* 0 = as long as the kernel tries */
 	uint64_t tcp_closing;	/* an orderly close that nobody completes: 240 s */
-	uint64_t owner_wait;	/* 1 s: then the owner is unknown */
+	uint64_t owner_wait;	/* 1 s: then the owner is unknown; 0 = wait for ever */
 };
 
 struct timers *timers_new(const struct timers_config *cfg, uint32_t max_flows);
@@ -31,7 +31,12 @@ void timers_clear(struct timers *t, struct flow *f);
 void timers_datagram(struct timers *t, struct flow *f, uint64_t now);
 /** timers_next - when the earliest deadline is, 0 = none */
 uint64_t timers_next(const struct timers *t);
-/** timers_pop - a flow whose deadline has truly passed, or NULL; idle flows still busy are re-armed */
+/**
+ * timers_pop - a flow whose deadline has truly passed, or NULL
+ *
+ * The flow returned has no deadline any more. Datagram flows between NEW and CLOSING that
+ * were busy are re-armed instead: their deadline is always the idle time.
+ */
 struct flow *timers_pop(struct timers *t, uint64_t now);
 const struct timers_config *timers_config(const struct timers *t);
 
