@@ -43,7 +43,7 @@ struct hook_ops {
 	/** load - returns the hook's state or NULL (*err says why) */
 	void *(*load)(const char *args, const char **err);
 	void (*unload)(void *state);
-	/** open - a new flow; returns 0 or HOOK_BLOCK; *@fstate is the hook's per-flow state */
+	/** open - a new flow; 0 or HOOK_BLOCK; *@fstate (NULL before) is the hook's per-flow state */
 	int (*open)(void *state, const struct hook_view *v, void **fstate);
 	/** chunk - see the contract above */
 	ssize_t (*chunk)(void *state, void *fstate, const struct hook_view *v, enum hook_dir dir,
@@ -51,6 +51,7 @@ struct hook_ops {
 	/** datagram - 0 passes, 1 drops this one, HOOK_BLOCK ends the flow */
 	int (*datagram)(void *state, void *fstate, const struct hook_view *v, enum hook_dir dir,
 			const uint8_t *data, size_t len);
+	/** close - for each flow that open was called for, also when that answered HOOK_BLOCK */
 	void (*close)(void *state, void *fstate, const struct hook_view *v);
 	/** report - one line about what was seen, for the end of the run */
 	void (*report)(void *state, char *line, size_t size);
@@ -61,13 +62,19 @@ struct hook_chain;
 /** hook_chain_new - an empty chain, or NULL */
 struct hook_chain *hook_chain_new(void);
 void hook_chain_free(struct hook_chain *c);
-/** hook_chain_add - "NAME[=ARGS]" of a built-in hook; 0, -ENOENT, or -EINVAL with *err */
+/** hook_chain_add - "NAME[=ARGS]" of a built-in hook; 0, or -ENOENT or -EINVAL with *err */
 int hook_chain_add(struct hook_chain *c, const char *spec, const char **err);
 bool hook_chain_empty(const struct hook_chain *c);
 
 /** hook_chain_open - 0, HOOK_BLOCK or -ENOMEM; call once, when the owner is known */
 int hook_chain_open(struct hook_chain *c, struct flow *f, const struct hook_view *v);
-/** hook_chain_chunk - how many bytes may go on (0..len), or HOOK_BLOCK */
+/**
+ * hook_chain_chunk - how many bytes may go on (0..len), or HOOK_BLOCK
+ *
+ * The caller takes exactly that many from the front of its queue; the rest comes first
+ * in @data of the next call. Less than @len with @last: the chain is done with these
+ * bytes only, and the flow ends with a reset behind them.
+ */
 ssize_t hook_chain_chunk(struct hook_chain *c, struct flow *f, const struct hook_view *v,
 			 enum hook_dir dir, const uint8_t *data, size_t len, bool last);
 int hook_chain_datagram(struct hook_chain *c, struct flow *f, const struct hook_view *v,

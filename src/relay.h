@@ -50,7 +50,9 @@ struct relay {
 	void (*flow_ended)(void *ctx, struct flow *f); /* to the record; called once per flow */
 	void (*flow_opened)(void *ctx, struct flow *f);
 	void *ctx;
-	/* private to each relay: owned by relay_udp_init(), relay_icmp_init() */
+	/* private to each relay: owned by relay_*_init() */
+	struct relay_tcp_state *tcp;
+	struct relay_local *local; /* NULL: no resolver on loopback */
 	struct relay_udp_state *udp;
 	struct relay_icmp_state *icmp;
 };
@@ -61,12 +63,19 @@ struct hook_view relay_view(const struct relay *r, const struct flow *f);
 /**
  * relay_flow_new - a flow for this 5-tuple: bounds checked, owner asked for, name
  * looked up. NULL when a bound refuses it (counted and said).
+ *
+ * Arms timers_config.owner_wait: a flow that timers_pop() returns in state NEW has no
+ * answer yet, and goes on as one without an owner (OWNER_NO_ANSWER), by relay_*_owned().
  */
 struct flow *relay_flow_new(struct relay *r, uint8_t proto, const struct addrport *app,
 			    const struct addrport *net);
 /** relay_flow_owned - NEW -> OWNED -> JUDGED, hooks opened; 0 or HOOK_BLOCK */
 int relay_flow_owned(struct relay *r, struct flow *f);
-/** relay_flow_end - hooks closed, record told, state CLOSING; once per flow */
+/**
+ * relay_flow_end - hooks closed, record told, state CLOSING, no deadline; once per flow
+ *
+ * A flow may be CLOSING before (its 5-tuple free for a new one) and ends here all the same.
+ */
 void relay_flow_end(struct relay *r, struct flow *f, enum flow_reason reason);
 /** relay_owner_pending - no payload may be relayed yet */
 static inline bool relay_owner_pending(const struct flow *f)
@@ -75,6 +84,8 @@ static inline bool relay_owner_pending(const struct flow *f)
 }
 
 /* --- TCP: relay_tcp.c -------------------------------------------------------------- */
+int relay_tcp_init(struct relay *r);
+void relay_tcp_exit(struct relay *r);
 void relay_tcp_packet(struct relay *r, const struct packet *p, struct pktbuf *buf);
 void relay_tcp_engine(struct relay *r, struct flow *f, unsigned engine_events);
 void relay_tcp_net(struct relay *r, struct flow *f, uint32_t epoll_events);
@@ -82,6 +93,10 @@ void relay_tcp_owned(struct relay *r, struct flow *f);
 void relay_tcp_timeout(struct relay *r, struct flow *f);
 void relay_tcp_stop(struct relay *r, struct flow *f);
 void relay_tcp_freeing(struct relay *r, struct flow *f);
+/** relay_tcp_resume - flows that had more to do than a turn allows; true: some still have */
+bool relay_tcp_resume(struct relay *r);
+/** relay_tcp_tick - with engine_tick(): flows that wait for memory */
+void relay_tcp_tick(struct relay *r);
 /** relay_tcp_idle - nothing of the program's is still under way (drain) */
 bool relay_tcp_idle(const struct relay *r, const struct flow *f);
 

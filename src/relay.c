@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The common part of a flow's life, in the order of the calls: a relay makes
+ * the flow (bounds, name, owner asked for), the answer judges it (hooks
+ * opened), the relay ends it (hooks closed, record told, name let go).
+ */
+#include "relay.h"
+
+#include <netinet/in.h>
+
+#include "base/util.h"
+#include "owner.h"
+
+struct hook_view relay_view(const struct relay *r, const struct flow *f)
+{
+	uint32_t slot = f->rec->host_slot;
+
+	return (struct hook_view){
+		.rec = f->rec,
+		.owner = f->owner,
+		.host = slot ? names_text(r->names, slot) : NULL,
+	};
+}
+
+/** refuse_half_open - true when a TCP flow more would be one too many */
+static bool refuse_half_open(struct relay *r, uint8_t proto)
+{
+	if (proto != IPPROTO_TCP || flow_count_half_open(r->flows) < r->cfg->max_half_open)
+		return false;
+	r->count.flows_refused_half_open++;
+	r->notice(r->ctx, "half-open",
+		  "%u connections are being made at once: more are refused (--max-half-open)",
+		  r->cfg->max_half_open);
+	return true;
+}
+
+/** hold_name - note the host name that the program had in mind for its destination */
+static void hold_name(struct relay *r, struct flow *f)
+{
+	uint32_t slot = names_slot(r->names, &f->rec->net.addr, r->now);
+
+	if (slot)
+		names_hold(r->names, slot);
+	f->rec->host_slot = slot;
+}
+
+/** drop_name - after the record: it has its own copy of the text by then */
+static void drop_name(struct relay *r, struct flow *f)
+{
+	if (f->rec->host_slot)
+		names_drop(r->names, f->rec->host_slot);
+	f->rec->host_slot = 0;
+}
+
+struct flow *relay_flow_new(struct relay *r, uint8_t proto, const struct addrport *app,
+			    const struct addrport *net)
+{
+	uint64_t wait = timers_config(r->timers)->owner_wait;
+	struct flow *f;
+
+	if (refuse_half_open(r, proto))
+		return NULL;
+	f = flow_new(r->flows, proto, app, net, r->now, r->wall);
+	if (!f) {
+		r->count.flows_refused_table++;
+		r->notice(r->ctx, "flow table",
+			  "the table of %u flows is full: new ones are refused (--max-flows)",
+			  r->cfg->max_flows);
+		return NULL;
+	}
+	hold_name(r, f);
+	f->rec->owner_why = OWNER_PENDING;
+	if (wait)
+		timers_set(r->timers, f, r->now + wait);
+	r->ask_owner(r->ctx, f);
+	return f;
+}
+
+/**
+ * end_owner_wait - the deadline of relay_flow_new() has done its work
+ *
+ * A datagram flow keeps it: timers.c will find it to be idle time. A relay that
+ * has set another deadline meanwhile keeps that.
+ */
+static void end_owner_wait(struct relay *r, struct flow *f)
+{
+	uint64_t wait = timers_config(r->timers)->owner_wait;
+
+	if (f->rec->proto == IPPROTO_TCP && wait && f->deadline == f->rec->start + wait)
+		timers_clear(r->timers, f);
+}
+
+int relay_flow_owned(struct relay *r, struct flow *f)
+{
+	struct hook_view v;
+
+	weir_assert(relay_owner_pending(f));
+	end_owner_wait(r, f);
+	flow_set_state(r->flows, f, FLOW_OWNED);
+	flow_set_state(r->flows, f, FLOW_JUDGED);
+	v = relay_view(r, f);
+	/* Without memory for the hooks the flow cannot be inspected: it does not pass. */
+	if (!hook_chain_open(r->hooks, f, &v))
+		return 0;
+	f->rec->verdict = 1;
+	return HOOK_BLOCK;
+}
+
+void relay_flow_end(struct relay *r, struct flow *f, enum flow_reason reason)
+{
+	struct hook_view v;
+
+	if (f->rec->reason != FLOW_ENDED_NOT)
+		return;
+	timers_clear(r->timers, f);
+	flow_end(r->flows, f, reason, r->now);
+	v = relay_view(r, f);
+	hook_chain_close(r->hooks, f, &v);
+	r->flow_ended(r->ctx, f);
+	drop_name(r, f);
+}
