@@ -43,12 +43,22 @@ static bool compatible(const struct addr *a)
 	return true;
 }
 
+bool dest_is_dns(const struct dest_map *m, const struct addrport *net)
+{
+	for (unsigned i = 0; i < m->n_dns && net->port == 53; i++)
+		if (addr_equal(&m->dns[i], &net->addr))
+			return true;
+	return false;
+}
+
 int dest_out(const struct dest_map *m, const struct addrport *net, struct addrport *out)
 {
 	const struct addr *a = &net->addr;
 
 	out->port = net->port;
-	if (is_set(&m->loop4, a))
+	if (dest_is_dns(m, net))
+		out->addr = *a;
+	else if (is_set(&m->loop4, a))
 		out->addr = loopback4;
 	else if (is_set(&m->loop6, a))
 		out->addr = loopback6;
@@ -72,6 +82,8 @@ void dest_in(const struct dest_map *m, const struct addrport *peer, struct addrp
 	const struct addr *a = &peer->addr;
 
 	*net = *peer;
+	if (dest_is_dns(m, peer))
+		return;
 	if (addr_equal(a, &loopback4) && !addr_is_unspecified(&m->loop4))
 		net->addr = m->loop4;
 	else if (addr_equal(a, &loopback6) && !addr_is_unspecified(&m->loop6))

@@ -70,8 +70,15 @@ int netsock_shutdown_write(int fd);
 /** netsock_reset - close with a RST (SO_LINGER 0) */
 void netsock_reset(int *fd);
 void netsock_close(int *fd);
-/** netsock_keepalive - probe the peer after @idle s, every @intvl s, @cnt times */
-int netsock_keepalive(int fd, unsigned idle, unsigned intvl, unsigned cnt);
+/**
+ * netsock_probe - send one keepalive probe to the peer now (the connection has been
+ * idle for more than a second); 0 or -errno
+ */
+int netsock_probe(int fd);
+/** netsock_probe_end - the probe was answered, or nobody waits for it any more */
+void netsock_probe_end(int fd);
+/** netsock_last_ack - milliseconds since the peer last acknowledged anything; 0 or -errno */
+int netsock_last_ack(int fd, uint32_t *ms);
 /** netsock_unsent - bytes the peer has not acknowledged (SIOCOUTQ) */
 int netsock_unsent(int fd);
 
@@ -79,12 +86,17 @@ int netsock_unsent(int fd);
 
 #define NETSOCK_DGRAM_BATCH 16
 
-/** struct netsock_dgram - one datagram with its IP level facts */
+/**
+ * struct netsock_dgram - one datagram with its IP level facts
+ * @peer: the port means nothing to a ping socket
+ * @gso_size: received only: 0, or the size of all datagrams in @data but the last
+ * @data: for ping sockets the whole ICMP message, header included
+ */
 struct netsock_dgram {
-	struct addrport peer; /* ICMP: port is the identifier on sending, ignored else */
+	struct addrport peer;
 	uint8_t ttl, tos;
 	bool df;
-	uint16_t gso_size; /* 0 = one datagram, else size of all but the last */
+	uint16_t gso_size;
 	const uint8_t *data;
 	size_t len;
 };
@@ -104,21 +116,33 @@ struct netsock_dgram_error {
  * netsock_udp_open - an unconnected socket for one program port
  * @port: wanted local port (kept where free: RFC 4787 port preservation), 0 = any
  *
- * IP_RECVERR, IP_RECVTTL, IP_RECVTOS, UDP_GRO are on. Returns the fd or -errno.
+ * IP_RECVERR, IP_RECVTTL, IP_RECVTOS, UDP_GRO are on. Watched for reading and
+ * errors with @token. Returns the fd or -errno.
  */
 int netsock_udp_open(struct netsock_set *s, bool v4, uint16_t port, uint64_t token);
 /** netsock_icmp_open - a ping socket with echo identifier @ident where free; *@ident is what it got */
 int netsock_icmp_open(struct netsock_set *s, bool v4, uint16_t *ident, uint64_t token);
 /**
+ * netsock_dgram_rearm - report readiness that is there now once more
+ * @out: and from now on also when the socket takes datagrams again
+ *
+ * For a relay that left datagrams in the socket to bound its work, or whose
+ * send returned -EAGAIN. Datagram sockets are watched without EPOLLOUT
+ * otherwise: each datagram that leaves a socket would cost a wake-up.
+ */
+int netsock_dgram_rearm(struct netsock_set *s, int fd, uint64_t token, bool out);
+/**
  * netsock_dgram_send - up to @n datagrams in as few calls as can be; returns how many went
  * out or, when none, -errno. TTL, TOS and DF are set per datagram where they differ from
- * the socket's last. A pending error of an earlier datagram is -errno of no datagram of these:
- * drain the error queue and repeat (docs: TRAPS 19).
+ * the socket's last. Datagrams of one size in a row to one peer go as one UDP_SEGMENT
+ * send where the kernel takes it. A pending error of an earlier datagram is -errno of
+ * no datagram of these: drain the error queue and repeat.
  */
 int netsock_dgram_send(int fd, bool v4, const struct netsock_dgram *d, int n);
 /**
  * netsock_dgram_recv - up to @n datagrams into @buf (@n slots of @slot bytes); data, len,
- * peer, ttl, tos and gso_size are filled. Returns how many, or -errno.
+ * peer, ttl, tos and gso_size are filled. Returns how many, or -errno. Less than
+ * MIN(@n, NETSOCK_DGRAM_BATCH) means that the socket is empty: the next one makes an event.
  */
 int netsock_dgram_recv(int fd, bool v4, struct netsock_dgram *d, int n, uint8_t *buf, size_t slot);
 /** netsock_dgram_error - next entry of the error queue: 1, or 0 when it is empty */

@@ -4,11 +4,10 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/param.h> /* MIN, MAX */
 
 #define ARRAY_SIZE(a)	       (sizeof(a) / sizeof((a)[0]))
 #define container_of(p, t, m) ((t *)(void *)((char *)(p) - offsetof(t, m)))
-#define MIN(a, b)	       ((a) < (b) ? (a) : (b))
-#define MAX(a, b)	       ((a) > (b) ? (a) : (b))
 
 /**
  * weir_assert - for our own bugs only, never to judge input; stays in release builds

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * intercept: the conductor. Takes packets from the device to the relay of their
+ * protocol, events of sockets and answers about owners to the flow they are
+ * for, and closes each loop turn: what was gathered goes out, what has ended is
+ * freed. Knows no libuv: the worker calls it with the time.
+ */
+#ifndef WEIR_INTERCEPT_H
+#define WEIR_INTERCEPT_H
+
+#include "owner.h"
+#include "relay.h"
+
+/** struct intercept - one worker's datapath; @relay is set up by the worker */
+struct intercept {
+	struct relay relay;
+	struct front *front; /* owned */
+	struct pktbuf *buf;  /* owned: the next packet's */
+	int tun_fd;	     /* borrowed */
+};
+
+/** intercept_init - relay.cfg, flows, timers, hooks, names, socks and sink are set; 0 or -errno */
+int intercept_init(struct intercept *ic);
+void intercept_exit(struct intercept *ic);
+/** intercept_now - at the start of each loop turn, before anything else */
+void intercept_now(struct intercept *ic, uint64_t now, uint64_t wall);
+/** intercept_tun - read a batch; returns true when the device may have more */
+bool intercept_tun(struct intercept *ic);
+/** intercept_sockets - a batch of socket events; returns true when more may wait */
+bool intercept_sockets(struct intercept *ic);
+/**
+ * intercept_owner - the supervisor's answer; @o is NULL for an unknown process
+ *
+ * Returns true when the flow still waited for it and now refers to @o, until
+ * relay.flow_ended() is called for it.
+ */
+bool intercept_owner(struct intercept *ic, struct flow_ref ref, const struct owner_answer *a,
+		     const struct owner *o);
+/** intercept_deadlines - flows whose deadline has passed */
+void intercept_deadlines(struct intercept *ic);
+/** intercept_tick - every ENGINE_TICK_MS */
+void intercept_tick(struct intercept *ic);
+/** intercept_turn_end - send what was gathered, free what has ended; true: work is left */
+bool intercept_turn_end(struct intercept *ic);
+/** intercept_idle - no byte of a program is still under way to the net */
+bool intercept_idle(struct intercept *ic);
+/** intercept_stop - end every flow */
+void intercept_stop(struct intercept *ic);
+
+#endif

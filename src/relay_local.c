@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: MIT */
+#include "relay_local.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+/*
+ * Token of an event: index is the flow's, or the number of the bound socket; these bits
+ * tell which. Flow tables never reach 2^30 entries.
+ */
+#define SIDE_APP  0x80000000u
+#define SIDE_BIND 0x40000000u
+#define BIND_TCP  0x100u
+
+/* One DNS message over TCP is at most this long with its length in front. */
+#define STREAM_BUF 65537
+
+/** struct half - bytes on their way in one direction; ok of len are accepted by hooks */
+struct half {
+	uint8_t *buf; /* owned; while bytes wait */
+	uint32_t len, ok;
+	int from, to; /* borrowed from struct pair */
+	bool readable, writable, fin, shut;
+};
+
+/** struct pair - an accepted connection and the one made for it; f->relay of a local flow */
+struct pair {
+	int app, net;
+	bool connected;
+	struct half up, down;
+};
+
+struct relay_local {
+	struct sandbox_dns dns[SANDBOX_DNS_MAX];
+	unsigned n;
+	uint8_t buf[65536];
+};
+
+/* --- datagrams ------------------------------------------------------------------------ */
+
+/** local_packet - a datagram as relay_udp knows it, had it come by the TUN */
+static void local_packet(struct relay *r, const struct addrport *app, const struct addrport *net,
+			 uint8_t *data, size_t len)
+{
+	struct packet p = {
+		.data = data,
+		.len = len,
+		.app = *app,
+		.net = *net,
+		.version = addr_is_v4(&app->addr) ? 4 : 6,
+		.proto = IPPROTO_UDP,
+		.ttl = 64,
+		.l4len = (uint16_t)MIN(len + 8, (size_t)65535),
+		.csum_trusted = true,
+	};
+
+	relay_udp_packet(r, &p, NULL);
+}
+
+static void read_datagrams(struct relay *r, const struct sandbox_dns *dns)
+{
+	const struct addrport net = { .addr = dns->addr, .port = 53 };
+
+	for (;;) {
+		struct sockaddr_storage ss;
+		socklen_t sslen = sizeof(ss);
+		struct addrport app;
+		ssize_t n = recvfrom(dns->udp_fd, r->local->buf, sizeof(r->local->buf),
+				     MSG_DONTWAIT, (struct sockaddr *)&ss, &sslen);
+
+		if (n < 0)
+			break;
+		if (addr_from_sockaddr((struct sockaddr *)&ss, &app) == 0)
+			local_packet(r, &app, &net, r->local->buf, (size_t)n);
+	}
+	relay_udp_flush(r);
+}
+
+static const struct sandbox_dns *find_dns(const struct relay *r, const struct addr *a)
+{
+	for (unsigned i = 0; i < r->local->n; i++) {
+		if (addr_equal(&r->local->dns[i].addr, a))
+			return &r->local->dns[i];
+	}
+	return NULL;
+}
+
+int relay_local_reply(struct relay *r, const struct udpout *d)
+{
+	const struct sandbox_dns *dns = r->local ? find_dns(r, &d->from.addr) : NULL;
+	const uint8_t *at = d->data;
+	size_t left = d->len, step = d->gso_size ? d->gso_size : d->len;
+	struct sockaddr_storage ss;
+	socklen_t sslen = addr_to_sockaddr(&d->app, &ss);
+
+	if (!dns)
+		return -EADDRNOTAVAIL;
+	do {
+		size_t n = MIN(step, left);
+
+		if (sendto(dns->udp_fd, at, n, MSG_DONTWAIT | MSG_NOSIGNAL,
+			   (struct sockaddr *)&ss, sslen) < 0)
+			return -errno;
+		at += n;
+		left -= n;
+	} while (left);
+	return 0;
+}
+
+/* --- connections ------------------------------------------------------------------------ */
+
+static struct pair *pair_of(const struct flow *f)
+{
+	return f->relay;
+}
+
+static void end_pair(struct relay *r, struct flow *f, enum flow_reason reason)
+{
+	struct pair *p = pair_of(f);
+
+	relay_flow_end(r, f, reason);
+	if (reason == FLOW_ENDED_FIN) {
+		netsock_close(&p->app);
+		netsock_close(&p->net);
+	} else {
+		netsock_reset(&p->app);
+		netsock_reset(&p->net);
+	}
+	free(p->up.buf);
+	free(p->down.buf);
+	free(p);
+	f->relay = NULL;
+	flow_release(r->flows, f);
+}
+
+/** fill - read behind what waits; 0, 1 when nothing came, or -errno */
+static int fill(struct half *h)
+{
+	ssize_t n;
+
+	if (!h->readable || h->fin || h->len == STREAM_BUF)
+		return 1;
+	if (!h->buf) {
+		h->buf = malloc(STREAM_BUF);
+		if (!h->buf)
+			return -ENOMEM;
+	}
+	n = netsock_recv(h->from, h->buf + h->len, STREAM_BUF - h->len);
+	if (n == -EAGAIN) {
+		h->readable = false;
+		return 1;
+	}
+	if (n < 0)
+		return (int)n;
+	h->fin = n == 0;
+	h->len += (uint32_t)n;
+	return 0;
+}
+
+/** show - let the hooks see what they have not accepted; 0 or HOOK_BLOCK */
+static int show(struct relay *r, struct flow *f, struct half *h, enum hook_dir dir)
+{
+	struct hook_view v = relay_view(r, f);
+	ssize_t got = (ssize_t)(h->len - h->ok);
+
+	if (!hook_chain_empty(r->hooks))
+		got = hook_chain_chunk(r->hooks, f, &v, dir, h->buf + h->ok, h->len - h->ok,
+				       h->fin);
+	if (got < 0)
+		return HOOK_BLOCK;
+	h->ok += (uint32_t)got;
+	return h->fin && h->ok < h->len ? HOOK_BLOCK : 0;
+}
+
+/** drain - write what is accepted; 0 or -errno */
+static int drain(struct half *h, struct flow_side *side)
+{
+	struct iovec iov = { h->buf, h->ok };
+	ssize_t n;
+
+	if (!h->ok || !h->writable)
+		return 0;
+	n = netsock_sendv(h->to, &iov, 1);
+	if (n == -EAGAIN) {
+		h->writable = false;
+		return 0;
+	}
+	if (n < 0)
+		return (int)n;
+	side->bytes += (uint64_t)n;
+	side->packets++;
+	h->ok -= (uint32_t)n;
+	h->len -= (uint32_t)n;
+	memmove(h->buf, h->buf + n, h->len);
+	if (!h->len) {
+		free(h->buf);
+		h->buf = NULL;
+	}
+	return 0;
+}
+
+/** pump - move one direction as far as it goes; 0, HOOK_BLOCK or -errno */
+static int pump(struct relay *r, struct flow *f, struct half *h, enum hook_dir dir)
+{
+	struct flow_side *side = dir == HOOK_UP ? &f->rec->up : &f->rec->down;
+	int rc;
+
+	do {
+		rc = fill(h);
+		if (rc < 0)
+			return rc;
+		if (rc == 0 && show(r, f, h, dir) < 0)
+			return HOOK_BLOCK;
+		int sent = drain(h, side);
+
+		if (sent < 0)
+			return sent;
+	} while (rc == 0 || (h->ok && h->writable));
+	if (h->fin && !h->len && !h->shut) {
+		h->shut = true;
+		side->fin = 1;
+		netsock_shutdown_write(h->to);
+	}
+	return 0;
+}
+
+static void pump_pair(struct relay *r, struct flow *f)
+{
+	struct pair *p = pair_of(f);
+	int up, down;
+
+	if (!p->connected || f->rec->state != FLOW_OPEN)
+		return;
+	f->rec->last = r->now;
+	up = pump(r, f, &p->up, HOOK_UP);
+	down = up ? 0 : pump(r, f, &p->down, HOOK_DOWN);
+	if (p->down.len && !f->rec->first_byte)
+		f->rec->first_byte = r->now;
+	if (up || down) {
+		f->rec->net_errno = up < HOOK_BLOCK ? -up : down < HOOK_BLOCK ? -down : 0;
+		end_pair(r, f, FLOW_ENDED_RESET_NET);
+	} else if (p->up.shut && p->down.shut) {
+		end_pair(r, f, FLOW_ENDED_FIN);
+	}
+}
+
+static void open_pair(struct relay *r, struct flow *f)
+{
+	struct pair *p = pair_of(f);
+
+	if (!p->connected || f->rec->state != FLOW_CONNECTING)
+		return;
+	flow_set_state(r->flows, f, FLOW_OPEN);
+	r->flow_opened(r->ctx, f);
+	pump_pair(r, f);
+}
+
+void relay_local_owned(struct relay *r, struct flow *f)
+{
+	if (relay_flow_owned(r, f) == HOOK_BLOCK) {
+		end_pair(r, f, FLOW_ENDED_BLOCKED);
+		return;
+	}
+	flow_set_state(r->flows, f, FLOW_CONNECTING);
+	open_pair(r, f);
+}
+
+void relay_local_stop(struct relay *r, struct flow *f)
+{
+	end_pair(r, f, FLOW_ENDED_SHUTDOWN);
+}
+
+static void halves(struct pair *p)
+{
+	p->up.from = p->down.to = p->app;
+	p->up.to = p->down.from = p->net;
+	p->up.readable = p->down.writable = true;
+}
+
+/** take - a connection to @dns was accepted as @fd: make the flow, and connect on */
+static void take(struct relay *r, const struct sandbox_dns *dns, int fd, const struct addrport *app)
+{
+	const struct addrport net = { .addr = dns->addr, .port = 53 };
+	struct flow *f = relay_flow_new(r, IPPROTO_TCP, app, &net);
+	struct pair *p = f ? calloc(1, sizeof(*p)) : NULL;
+	struct flow_ref ref;
+	int rc;
+
+	if (!f) {
+		netsock_reset(&fd);
+		return;
+	}
+	f->local = true;
+	if (!p) {
+		netsock_reset(&fd);
+		relay_flow_end(r, f, FLOW_ENDED_LIMIT);
+		flow_release(r->flows, f);
+		return;
+	}
+	f->relay = p;
+	p->app = fd;
+	p->net = -1;
+	ref = flow_ref(f);
+	rc = netsock_tcp_connect(r->socks, &net, netsock_token(NETSOCK_LOCAL, ref.index, ref.gen),
+				 &p->net);
+	if (!rc || rc == -EINPROGRESS)
+		rc = netsock_watch(r->socks, fd,
+				   netsock_token(NETSOCK_LOCAL, ref.index | SIDE_APP, ref.gen));
+	if (rc) {
+		f->rec->net_errno = -rc;
+		end_pair(r, f, FLOW_ENDED_REFUSED);
+		return;
+	}
+	halves(p);
+}
+
+static void accept_all(struct relay *r, const struct sandbox_dns *dns)
+{
+	for (;;) {
+		struct sockaddr_storage ss;
+		socklen_t len = sizeof(ss);
+		struct addrport app;
+		int fd = accept4(dns->tcp_fd, (struct sockaddr *)&ss, &len,
+				 SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0)
+			return;
+		if (addr_from_sockaddr((struct sockaddr *)&ss, &app))
+			close_fd(&fd);
+		else
+			take(r, dns, fd, &app);
+	}
+}
+
+static void net_event(struct relay *r, struct flow *f, uint32_t ev)
+{
+	struct pair *p = pair_of(f);
+
+	if (ev & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
+		p->down.readable = true;
+	if (ev & EPOLLOUT)
+		p->up.writable = true;
+	if (p->connected) {
+		pump_pair(r, f);
+		return;
+	}
+	int err = netsock_error(p->net);
+
+	if (err) {
+		f->rec->net_errno = err;
+		end_pair(r, f, FLOW_ENDED_REFUSED);
+	} else if (ev & EPOLLOUT) {
+		p->connected = true;
+		f->rec->connected = r->now;
+		open_pair(r, f);
+	}
+}
+
+void relay_local_net(struct relay *r, uint64_t token, uint32_t ev)
+{
+	uint32_t index = netsock_token_index(token);
+	struct flow_ref ref = { index & ~SIDE_APP, netsock_token_gen(token) };
+	struct flow *f;
+
+	if ((index & SIDE_BIND) && !(index & SIDE_APP)) {
+		const struct sandbox_dns *dns = &r->local->dns[index & 0xff];
+
+		if (index & BIND_TCP)
+			accept_all(r, dns);
+		else
+			read_datagrams(r, dns);
+		return;
+	}
+	f = flow_get(r->flows, ref);
+	if (!f || !f->relay)
+		return;
+	if (!(index & SIDE_APP)) {
+		net_event(r, f, ev);
+		return;
+	}
+	if (ev & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
+		pair_of(f)->up.readable = true;
+	if (ev & EPOLLOUT)
+		pair_of(f)->down.writable = true;
+	pump_pair(r, f);
+}
+
+/* --- set-up -------------------------------------------------------------------------------- */
+
+static int watch_bound(struct relay *r, unsigned i)
+{
+	const struct sandbox_dns *d = &r->local->dns[i];
+	int rc = 0;
+
+	if (d->udp_fd >= 0)
+		rc = netsock_watch(r->socks, d->udp_fd,
+				   netsock_token(NETSOCK_LOCAL, SIDE_BIND | i, 0));
+	if (!rc && d->tcp_fd >= 0)
+		rc = netsock_watch(r->socks, d->tcp_fd,
+				   netsock_token(NETSOCK_LOCAL, SIDE_BIND | BIND_TCP | i, 0));
+	return rc;
+}
+
+int relay_local_new(struct relay *r, const struct sandbox_dns *dns, unsigned n)
+{
+	int rc = 0;
+
+	r->local = calloc(1, sizeof(*r->local));
+	if (!r->local)
+		return -ENOMEM;
+	r->local->n = MIN(n, (unsigned)SANDBOX_DNS_MAX);
+	for (unsigned i = 0; i < r->local->n && !rc; i++) {
+		r->local->dns[i] = dns[i];
+		r->dest.dns[i] = dns[i].addr;
+		r->dest.n_dns = i + 1;
+		rc = watch_bound(r, i);
+	}
+	return rc;
+}
+
+void relay_local_free(struct relay *r)
+{
+	free(r->local);
+	r->local = NULL;
+}

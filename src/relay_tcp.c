@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * relay_tcp: the life of a TCP flow.
+ *
+ * The program's SYN is held while two things happen side by side: the real
+ * connect, and the look-up of the owner. Only when both are known is the SYN
+ * answered: by lwIP's SYN-ACK, or as the network answered us (RST, ICMP error,
+ * silence). A repeated SYN meanwhile says that the program still waits.
+ *
+ * Open, a flow is two pumps (relay_tcp_pump.c). Each side's FIN and RST goes to
+ * the other side behind the bytes that came before it:
+ *
+ *   program FIN   app_fin -> queue empty -> shutdown(socket)       up_shut
+ *   peer FIN      net_fin -> held empty  -> engine_shutdown()      down_shut
+ *   program RST   socket is closed with a RST, at once
+ *   peer RST      what can still be read goes first, then engine_abort()
+ *
+ * lwIP being done (closed) is not the end: bytes may wait for the socket. The
+ * flow leaves the hash then, so that a new SYN may use the 5-tuple, and ends when
+ * the queue is empty.
+ */
+#include "relay_tcp.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+
+int relay_tcp_init(struct relay *r)
+{
+	r->tcp = malloc(sizeof(*r->tcp));
+	if (!r->tcp)
+		return -ENOMEM;
+	r->tcp->ready = r->tcp->starved = NULL;
+	return 0;
+}
+
+void relay_tcp_exit(struct relay *r)
+{
+	free(r->tcp);
+	r->tcp = NULL;
+}
+
+/* --- ends ------------------------------------------------------------------------- */
+
+static void unlink_from(struct flow **list, const struct flow *f)
+{
+	for (; *list; list = &relay_tcp_of(*list)->next) {
+		if (*list != f)
+			continue;
+		*list = relay_tcp_of(f)->next;
+		return;
+	}
+}
+
+/** relay_tcp_end - the flow is over; sockets not closed by the caller end in order */
+void relay_tcp_end(struct relay *r, struct flow *f, enum flow_reason reason)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	relay_flow_end(r, f, reason);
+	if (rt->queued) {
+		unlink_from(&r->tcp->ready, f);
+		unlink_from(&r->tcp->starved, f);
+	}
+	netsock_close(&rt->fd);
+	engine_free(rt->conn);
+	free(rt->syn);
+	free(rt->held);
+	free(rt);
+	f->relay = NULL;
+	flow_release(r->flows, f);
+}
+
+/** reset_both - RST to each side that is still there */
+static void reset_both(struct relay *r, struct flow *f, enum flow_reason reason)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (rt->conn && !rt->closed)
+		engine_abort(rt->conn);
+	netsock_reset(&rt->fd);
+	relay_tcp_end(r, f, reason);
+}
+
+void relay_tcp_blocked(struct relay *r, struct flow *f, enum flow_reason reason)
+{
+	reset_both(r, f, reason);
+}
+
+/**
+ * relay_tcp_net_failed - the real connection broke
+ *
+ * A peer that fell silent (ETIMEDOUT) has sent nothing, so nothing is sent to
+ * the program where its kernel will find out by itself. Otherwise it would wait
+ * for ever, and a RST is the nearest.
+ */
+void relay_tcp_net_failed(struct relay *r, struct flow *f, int err)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	f->rec->net_errno = err;
+	if (err == ETIMEDOUT && rt->keepalive && rt->conn && !rt->closed) {
+		relay_tcp_die(r, f);
+		return;
+	}
+	f->rec->down.rst = 1;
+	if (rt->conn && !rt->closed)
+		engine_abort(rt->conn);
+	relay_tcp_end(r, f, err == ETIMEDOUT ? FLOW_ENDED_TIMEOUT : FLOW_ENDED_RESET_NET);
+}
+
+static void app_reset(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	f->rec->up.rst = 1;
+	rt->closed = true;
+	netsock_reset(&rt->fd);
+	relay_tcp_end(r, f, FLOW_ENDED_RESET_APP);
+}
+
+/** settle - after any event: is it over? */
+static void settle(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (rt->closed && rt->up_shut)
+		relay_tcp_end(r, f, FLOW_ENDED_FIN);
+	else if (rt->closed && f->rec->state != FLOW_CLOSING)
+		flow_set_state(r->flows, f, FLOW_CLOSING);
+	else if (rt->up_shut && rt->down_shut && !f->deadline)
+		timers_set(r->timers, f, r->now + timers_config(r->timers)->tcp_closing);
+}
+
+/* --- connecting -------------------------------------------------------------------- */
+
+static bool held_syn(const struct relay_tcp *rt, struct packet *p)
+{
+	if (!rt->syn || packet_parse(p, rt->syn, rt->syn_len) != PACKET_OK)
+		return false;
+	p->csum_trusted = true;
+	return true;
+}
+
+/** is_ours - the failure is weir's or this host's lack, and says nothing about the peer */
+static bool is_ours(int err)
+{
+	return err == EMFILE || err == ENFILE || err == ENOMEM || err == ENOBUFS ||
+	       err == EADDRNOTAVAIL;
+}
+
+/** refuse - tell the program's kernel what ours was told */
+static void refuse(struct relay *r, struct flow *f, int err)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	struct icmp_error e;
+	struct packet syn;
+
+	f->rec->net_errno = err;
+	if (is_ours(err)) {
+		/* Silence: the program's kernel repeats its SYN, and may have more luck. */
+		r->notice(r->ctx, "connect", "cannot connect for the program: %s", strerror(err));
+		relay_tcp_end(r, f, FLOW_ENDED_LIMIT);
+		return;
+	}
+	if (err != ETIMEDOUT && held_syn(rt, &syn)) {
+		if (err == ECONNREFUSED) {
+			icmp_reset_tcp(r->sink, &syn);
+		} else {
+			icmp_error_for_errno(err, &f->rec->net.addr, r->mtu, &e);
+			icmp_send_error(r->sink, &syn, &e);
+		}
+	}
+	relay_tcp_end(r, f, err == ETIMEDOUT ? FLOW_ENDED_TIMEOUT : FLOW_ENDED_REFUSED);
+}
+
+/** answer - both the connect and the owner are known: answer the held SYN */
+static void answer(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	struct packet syn;
+	int rc;
+
+	if (rt->conn || relay_owner_pending(f))
+		return;
+	if (rt->connect_err) {
+		refuse(r, f, rt->connect_err);
+		return;
+	}
+	if (!rt->connected)
+		return;
+	rc = held_syn(rt, &syn) ? engine_accept(&syn, flow_ref_pack(flow_ref(f)), &rt->conn)
+				: -EBADMSG;
+	if (rc) {
+		reset_both(r, f, FLOW_ENDED_LIMIT);
+		return;
+	}
+	free(rt->syn);
+	rt->syn = NULL;
+}
+
+static void connect_result(struct relay *r, struct flow *f, int err)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	rt->connect_err = (int16_t)err;
+	if (!err) {
+		rt->connected = true;
+		rt->net_writable = true;
+		f->rec->connected = r->now;
+	}
+	answer(r, f);
+}
+
+static int hold_syn(struct relay_tcp *rt, const struct packet *p)
+{
+	uint8_t *copy = malloc(p->len);
+
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, p->data, p->len);
+	free(rt->syn);
+	rt->syn = copy;
+	rt->syn_len = (uint16_t)p->len;
+	return 0;
+}
+
+/** first_syn - a new flow: start the real connect while the owner is looked up */
+static void first_syn(struct relay *r, const struct packet *p)
+{
+	struct addrport to;
+	struct relay_tcp *rt;
+	struct flow *f;
+	int rc;
+
+	f = relay_flow_new(r, IPPROTO_TCP, &p->app, &p->net);
+	if (!f)
+		return;
+	rt = calloc(1, sizeof(*rt));
+	if (!rt) {
+		relay_flow_end(r, f, FLOW_ENDED_LIMIT);
+		flow_release(r->flows, f);
+		return;
+	}
+	rt->fd = -1;
+	f->relay = rt;
+	if (hold_syn(rt, p)) {
+		relay_tcp_end(r, f, FLOW_ENDED_LIMIT);
+		return;
+	}
+	f->rec->up.packets++;
+	rc = dest_out(&r->dest, &p->net, &to);
+	if (!rc) {
+		struct flow_ref ref = flow_ref(f);
+
+		rc = netsock_tcp_connect(r->socks, &to,
+					 netsock_token(NETSOCK_TCP, ref.index, ref.gen), &rt->fd);
+	}
+	if (rc != -EINPROGRESS)
+		connect_result(r, f, -rc);
+}
+
+/** early_segment - something on a flow whose SYN is not answered yet */
+static void early_segment(struct relay *r, struct flow *f, const struct packet *p)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	struct packet syn;
+
+	if (packet_is_tcp_syn(p)) {
+		/* The same one again, or the program's second try from the same port. */
+		if (held_syn(rt, &syn) && syn.tcp.seq != p->tcp.seq)
+			hold_syn(rt, p);
+		return;
+	}
+	if (p->tcp.flags & TCPF_RST) {
+		f->rec->up.rst = 1;
+		netsock_reset(&rt->fd);
+		relay_tcp_end(r, f, FLOW_ENDED_APP_GONE);
+		return;
+	}
+	icmp_reset_tcp(r->sink, p);
+}
+
+void relay_tcp_packet(struct relay *r, const struct packet *p, struct pktbuf *buf)
+{
+	struct flow *f = flow_find(r->flows, IPPROTO_TCP, &p->app, &p->net);
+
+	if (f && relay_tcp_of(f)->dead) {
+		relay_tcp_dead_packet(r, f, p);
+	} else if (f && relay_tcp_of(f)->conn) {
+		f->rec->up.packets++;
+		relay_tcp_engine(r, f, engine_input(relay_tcp_of(f)->conn, p, buf));
+	} else if (f) {
+		early_segment(r, f, p);
+	} else if (dest_is_ignored(&p->net.addr)) {
+		r->count.ignored_dest++;
+	} else if (packet_is_tcp_syn(p)) {
+		first_syn(r, p);
+	} else {
+		r->count.stray_segments++;
+		icmp_reset_tcp(r->sink, p);
+	}
+}
+
+void relay_tcp_owned(struct relay *r, struct flow *f)
+{
+	if (relay_flow_owned(r, f) == HOOK_BLOCK) {
+		struct relay_tcp *rt = relay_tcp_of(f);
+		struct packet syn;
+
+		if (held_syn(rt, &syn))
+			icmp_reset_tcp(r->sink, &syn);
+		netsock_reset(&rt->fd);
+		relay_tcp_end(r, f, FLOW_ENDED_BLOCKED);
+		return;
+	}
+	flow_set_state(r->flows, f, FLOW_CONNECTING);
+	answer(r, f);
+}
+
+/* --- open -------------------------------------------------------------------------- */
+
+void relay_tcp_engine(struct relay *r, struct flow *f, unsigned ev)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (ev & ENGINE_EV_RESET) {
+		app_reset(r, f);
+		return;
+	}
+	if (rt->dead)
+		return;
+	if (ev & ENGINE_EV_OPEN) {
+		flow_set_state(r->flows, f, FLOW_OPEN);
+		r->flow_opened(r->ctx, f);
+		ev |= ENGINE_EV_ROOM;
+	}
+	if (ev & ENGINE_EV_KEEPALIVE)
+		relay_tcp_probe(r, f);
+	if (ev & ENGINE_EV_CLOSED)
+		rt->closed = true;
+	if (ev & ENGINE_EV_FIN)
+		rt->app_fin = true;
+	if ((ev & (ENGINE_EV_DATA | ENGINE_EV_FIN)) && !relay_tcp_pump_up(r, f))
+		return;
+	if ((ev & ENGINE_EV_ROOM) && !rt->closed && !relay_tcp_pump_down(r, f))
+		return;
+	settle(r, f);
+}
+
+static void connect_event(struct relay *r, struct flow *f, uint32_t ev)
+{
+	int err = netsock_error(relay_tcp_of(f)->fd);
+
+	if (!err && !(ev & EPOLLOUT))
+		return;
+	if (ev & (EPOLLIN | EPOLLRDHUP))
+		relay_tcp_of(f)->net_readable = true;
+	connect_result(r, f, err);
+}
+
+/**
+ * net_error - the socket has an error: what can be read has been read before
+ *
+ * With no room in the program's window the rest is lost, as bytes in flight
+ * are when a peer resets.
+ */
+static bool net_error(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	int err = netsock_error(rt->fd);
+
+	if (!err)
+		return false;
+	relay_tcp_net_failed(r, f, err);
+	return true;
+}
+
+void relay_tcp_net(struct relay *r, struct flow *f, uint32_t ev)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (!rt->connected) {
+		if (!rt->connect_err)
+			connect_event(r, f, ev);
+		return;
+	}
+	if (rt->dead)
+		return;
+	if (ev & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
+		rt->net_readable = true;
+	if (ev & EPOLLOUT)
+		rt->net_writable = true;
+	if (!rt->conn || rt->closed) {
+		if ((ev & EPOLLERR) && net_error(r, f))
+			return;
+		if (rt->conn && !relay_tcp_pump_up(r, f))
+			return;
+		if (rt->conn)
+			settle(r, f);
+		return;
+	}
+	if (!relay_tcp_pump_down(r, f))
+		return;
+	if ((ev & EPOLLERR) && net_error(r, f))
+		return;
+	if (!relay_tcp_pump_up(r, f))
+		return;
+	settle(r, f);
+}
+
+void relay_tcp_timeout(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (rt->probing)
+		relay_tcp_probe_poll(r, f);
+	else if (rt->dead)
+		relay_tcp_end(r, f, FLOW_ENDED_TIMEOUT);
+	else if (rt->up_shut && rt->down_shut)
+		reset_both(r, f, FLOW_ENDED_FIN);
+}
+
+void relay_tcp_stop(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	/* A transfer that is cut off must not look complete to the peer. */
+	bool complete = rt->up_shut;
+
+	if (!complete)
+		netsock_reset(&rt->fd);
+	relay_tcp_end(r, f, complete ? FLOW_ENDED_FIN : FLOW_ENDED_SHUTDOWN);
+}
+
+void relay_tcp_freeing(struct relay *r, struct flow *f)
+{
+	(void)r;
+	weir_assert(!f->relay);
+}
+
+bool relay_tcp_idle(const struct relay *r, const struct flow *f)
+{
+	const struct relay_tcp *rt = relay_tcp_of(f);
+
+	(void)r;
+	return !rt || !rt->conn || rt->up_shut || rt->dead;
+}
+
+/* --- more than one turn -------------------------------------------------------------- */
+
+void relay_tcp_again(struct flow **list, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (rt->queued)
+		return;
+	rt->queued = true;
+	rt->next = *list;
+	*list = f;
+}
+
+static void resume_list(struct relay *r, struct flow **list)
+{
+	struct flow *f = *list;
+
+	*list = NULL;
+	while (f) {
+		struct relay_tcp *rt = relay_tcp_of(f);
+		struct flow *next = rt->next;
+
+		rt->queued = false;
+		if (!rt->dead && relay_tcp_pump_down(r, f))
+			settle(r, f);
+		f = next;
+	}
+}
+
+bool relay_tcp_resume(struct relay *r)
+{
+	resume_list(r, &r->tcp->ready);
+	return r->tcp->ready != NULL;
+}
+
+void relay_tcp_tick(struct relay *r)
+{
+	resume_list(r, &r->tcp->starved);
+}

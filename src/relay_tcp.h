@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * relay_tcp: private to relay_tcp*.c: one TCP flow between lwIP and a socket.
+ */
+#ifndef WEIR_RELAY_TCP_H
+#define WEIR_RELAY_TCP_H
+
+#include "relay.h"
+
+/* What one recv() may bring: four of the largest segments. */
+#define RELAY_TCP_READ (256 * 1024)
+
+/**
+ * struct relay_tcp - what a TCP flow needs beside its record
+ * @conn: owned; NULL until the SYN is answered
+ * @syn: owned; the program's SYN, held until the connect is decided
+ * @held: owned; bytes from the net that hooks did not accept yet or lwIP did not take
+ * @held_ok: how many of them hooks have accepted
+ * @up_ok: bytes at the head of lwIP's queue that hooks have accepted but the socket not taken
+ * @next: in the list of flows that want another turn
+ */
+struct relay_tcp {
+	struct engine_conn *conn;
+	uint8_t *syn;
+	uint8_t *held;
+	struct flow *next;
+	uint32_t held_len, held_ok, held_cap;
+	uint32_t up_ok;
+	uint64_t probe_start; /* see relay_tcp_alive.c */
+	int fd;
+	uint16_t syn_len;
+	int16_t connect_err;
+	bool connected : 1;
+	bool net_readable : 1;
+	bool net_writable : 1;
+	bool net_fin : 1;   /* the peer sent FIN, all its bytes are read */
+	bool app_fin : 1;   /* the program sent FIN, its bytes are in lwIP's queue */
+	bool up_shut : 1;   /* FIN passed on to the peer */
+	bool down_shut : 1; /* FIN passed on to the program */
+	bool up_last : 1;   /* hooks were told that no more will come */
+	bool down_last : 1;
+	bool closed : 1;    /* lwIP is done with both directions */
+	bool queued : 1;    /* in a list of struct relay_tcp_state */
+	bool keepalive : 1; /* the program has SO_KEEPALIVE on: it has sent a probe */
+	bool probing : 1;   /* its probe waits for the peer's answer */
+	bool dead : 1;	    /* the peer fell silent: so do we */
+};
+
+/** struct relay_tcp_state - shared by all TCP flows of a worker */
+struct relay_tcp_state {
+	struct flow *ready;   /* had more to do than one turn allows */
+	struct flow *starved; /* waits for memory of others */
+	uint8_t buf[RELAY_TCP_READ];
+};
+
+static inline struct relay_tcp *relay_tcp_of(const struct flow *f)
+{
+	return f->relay;
+}
+
+/* relay_tcp_pump.c: both return false when the flow has ended */
+bool relay_tcp_pump_up(struct relay *r, struct flow *f);
+bool relay_tcp_pump_down(struct relay *r, struct flow *f);
+
+/* relay_tcp.c */
+void relay_tcp_end(struct relay *r, struct flow *f, enum flow_reason reason);
+void relay_tcp_net_failed(struct relay *r, struct flow *f, int err);
+void relay_tcp_blocked(struct relay *r, struct flow *f, enum flow_reason reason);
+void relay_tcp_again(struct flow **list, struct flow *f);
+
+/* relay_tcp_alive.c */
+void relay_tcp_probe(struct relay *r, struct flow *f);
+void relay_tcp_probe_poll(struct relay *r, struct flow *f);
+void relay_tcp_die(struct relay *r, struct flow *f);
+void relay_tcp_dead_packet(struct relay *r, struct flow *f, const struct packet *p);
+
+#endif

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The two directions of an open TCP flow.
+ *
+ * Up: bytes stay in lwIP's receive queue (at most its 64 KiB window) until the
+ * socket has taken them; only then is the window opened again. The head of the
+ * queue that hooks have accepted, but the socket has not, is counted in up_ok.
+ *
+ * Down: a recv() is never larger than what lwIP can send at once, so nothing
+ * is kept in between, unless a hook holds bytes back: those wait in `held`,
+ * and later reads go behind them.
+ *
+ * Readiness is remembered (edge-triggered epoll): net_readable and net_writable
+ * are true until EAGAIN says otherwise.
+ */
+#include "relay_tcp.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+
+/*
+ * Reads of one flow in one turn. Each is up to RELAY_TCP_READ, so one flow
+ * may take about a millisecond before the others have theirs.
+ */
+#define DOWN_READS_MAX 8
+
+/* Pieces of lwIP's queue looked at in one go; a window has at most 45 full segments. */
+#define UP_PIECES 16
+
+static ssize_t offer(struct relay *r, struct flow *f, enum hook_dir dir, const uint8_t *data,
+		     size_t len, bool last)
+{
+	if (hook_chain_empty(r->hooks))
+		return (ssize_t)len;
+
+	struct hook_view v = relay_view(r, f);
+
+	return hook_chain_chunk(r->hooks, f, &v, dir, data, len, last);
+}
+
+/* --- up ------------------------------------------------------------------------ */
+
+/**
+ * offer_joined - a hook wants more than one piece at once: show them as one
+ *
+ * Returns how many more bytes were accepted, HOOK_BLOCK, or -ENOMEM.
+ */
+static ssize_t offer_joined(struct relay *r, struct flow *f, const struct iovec *iov, int n,
+			    size_t skip, bool last)
+{
+	size_t total = 0, at = 0;
+	ssize_t got;
+	uint8_t *all;
+
+	for (int i = 0; i < n; i++)
+		total += iov[i].iov_len;
+	all = malloc(total);
+	if (!all)
+		return -ENOMEM;
+	for (int i = 0; i < n; i++) {
+		memcpy(all + at, iov[i].iov_base, iov[i].iov_len);
+		at += iov[i].iov_len;
+	}
+	got = offer(r, f, HOOK_UP, all + skip, total - skip, last);
+	free(all);
+	return got;
+}
+
+/**
+ * show_up - let the hooks see what they have not accepted yet
+ *
+ * Returns 0, HOOK_BLOCK or -ENOMEM; adds to up_ok.
+ */
+static int show_up(struct relay *r, struct flow *f, const struct iovec *iov, int n, bool all_here)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	size_t skip = rt->up_ok;
+
+	for (int i = 0; i < n; i++) {
+		size_t len = iov[i].iov_len;
+
+		if (skip >= len) {
+			skip -= len;
+			continue;
+		}
+		bool last = all_here && i == n - 1;
+		ssize_t got = offer(r, f, HOOK_UP, (const uint8_t *)iov[i].iov_base + skip,
+				    len - skip, last);
+
+		if (got < 0)
+			return (int)got;
+		rt->up_ok += (uint32_t)got;
+		if ((size_t)got < len - skip) {
+			if (i == n - 1)
+				return 0;
+			got = offer_joined(r, f, iov + i, n - i, skip + (size_t)got, all_here);
+			if (got < 0)
+				return (int)got;
+			rt->up_ok += (uint32_t)got;
+			return 0;
+		}
+		skip = 0;
+	}
+	return 0;
+}
+
+/** send_up - the accepted head of the queue to the socket; 0, or the socket's -errno */
+static int send_up(struct relay *r, struct flow *f, struct iovec *iov, int n)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	size_t left = rt->up_ok;
+	int used = 0;
+	ssize_t sent;
+
+	while (used < n && left) {
+		iov[used].iov_len = MIN(iov[used].iov_len, left);
+		left -= iov[used++].iov_len;
+	}
+	sent = netsock_sendv(rt->fd, iov, used);
+	if (sent == -EAGAIN) {
+		rt->net_writable = false;
+		return 0;
+	}
+	if (sent < 0)
+		return (int)sent;
+	if ((size_t)sent < rt->up_ok - left)
+		rt->net_writable = false;
+	rt->up_ok -= (uint32_t)sent;
+	f->rec->up.bytes += (uint64_t)sent;
+	f->rec->last = r->now;
+	engine_consume(rt->conn, (size_t)sent);
+	return 0;
+}
+
+static bool fin_up(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (!rt->up_last) {
+		rt->up_last = true;
+		if (offer(r, f, HOOK_UP, NULL, 0, true) < 0) {
+			relay_tcp_blocked(r, f, FLOW_ENDED_BLOCKED);
+			return false;
+		}
+	}
+	rt->up_shut = true;
+	f->rec->up.fin = 1;
+	netsock_shutdown_write(rt->fd);
+	return true;
+}
+
+bool relay_tcp_pump_up(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	struct iovec iov[UP_PIECES];
+	size_t pending;
+
+	while ((pending = engine_pending(rt->conn)) > 0 && rt->net_writable) {
+		int n = engine_peek(rt->conn, iov, UP_PIECES);
+		size_t shown = 0;
+
+		for (int i = 0; i < n; i++)
+			shown += iov[i].iov_len;
+
+		bool all_here = rt->app_fin && shown == pending;
+
+		if (rt->up_ok < shown) {
+			int rc = show_up(r, f, iov, n, all_here);
+
+			rt->up_last |= all_here;
+			if (rc == -ENOMEM || rc == HOOK_BLOCK || (all_here && rt->up_ok < shown)) {
+				relay_tcp_blocked(r, f, FLOW_ENDED_BLOCKED);
+				return false;
+			}
+		}
+		if (!rt->up_ok)
+			return true;
+		int rc = send_up(r, f, iov, n);
+
+		if (rc < 0) {
+			relay_tcp_net_failed(r, f, -rc);
+			return false;
+		}
+	}
+	if (!pending && rt->app_fin && !rt->up_shut)
+		return fin_up(r, f);
+	return true;
+}
+
+/* --- down ------------------------------------------------------------------------ */
+
+/** keep_down - put @len bytes that could not go on behind `held`; 0, -ENOMEM or -ENOBUFS */
+static int keep_down(struct relay *r, struct relay_tcp *rt, const uint8_t *data, size_t len)
+{
+	size_t need = rt->held_len + len;
+
+	if (need > r->cfg->flow_buffer) {
+		r->count.buffer_full++;
+		r->notice(r->ctx, "flow-buffer", "a hook holds more than --flow-buffer allows");
+		return -ENOBUFS;
+	}
+	if (need > rt->held_cap) {
+		uint8_t *bigger = realloc(rt->held, need);
+
+		if (!bigger)
+			return -ENOMEM;
+		rt->held = bigger;
+		rt->held_cap = (uint32_t)need;
+	}
+	memcpy(rt->held + rt->held_len, data, len);
+	rt->held_len = (uint32_t)need;
+	return 0;
+}
+
+static void drop_held(struct relay_tcp *rt, size_t len)
+{
+	rt->held_len -= (uint32_t)len;
+	if (rt->held_len) {
+		memmove(rt->held, rt->held + len, rt->held_len);
+		return;
+	}
+	free(rt->held);
+	rt->held = NULL;
+	rt->held_cap = 0;
+}
+
+/**
+ * pass_down - show what is not accepted yet, write what is
+ * @ok: in: how many bytes of @data were accepted before; out: accepted but not written
+ *
+ * Returns how many bytes from the front were written, or HOOK_BLOCK.
+ */
+static ssize_t pass_down(struct relay *r, struct flow *f, const uint8_t *data, size_t len,
+			 uint32_t *ok, bool last)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	size_t done = 0;
+
+	if (*ok < len || last) {
+		ssize_t got = offer(r, f, HOOK_DOWN, data + *ok, len - *ok, last);
+
+		if (got < 0)
+			return got;
+		*ok += (uint32_t)got;
+	}
+	while (*ok) {
+		ssize_t n = engine_write(rt->conn, data + done, *ok);
+
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+		*ok -= (uint32_t)n;
+	}
+	return (ssize_t)done;
+}
+
+/** flush_held - try the bytes that wait; 1 = all gone, 0 = some stay, -1 = the flow has ended */
+static int flush_held(struct relay *r, struct flow *f, bool last)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	ssize_t done = pass_down(r, f, rt->held, rt->held_len, &rt->held_ok, last);
+
+	if (done < 0) {
+		relay_tcp_blocked(r, f, FLOW_ENDED_BLOCKED);
+		return -1;
+	}
+	if (done)
+		drop_held(rt, (size_t)done);
+	return rt->held_len ? 0 : 1;
+}
+
+/** read_down - one recv(); 1 = go on, 0 = nothing more now, -1 = the flow has ended */
+static int read_down(struct relay *r, struct flow *f, size_t room)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	uint8_t *buf = r->tcp->buf;
+	ssize_t n = netsock_recv(rt->fd, buf, MIN(room, (size_t)RELAY_TCP_READ));
+
+	if (n == -EAGAIN) {
+		rt->net_readable = false;
+		return 0;
+	}
+	if (n < 0) {
+		relay_tcp_net_failed(r, f, (int)-n);
+		return -1;
+	}
+	if (n == 0) {
+		rt->net_fin = true;
+		f->rec->down.fin = 1;
+		return 0;
+	}
+	if (!f->rec->first_byte)
+		f->rec->first_byte = r->now;
+	f->rec->last = r->now;
+	f->rec->down.bytes += (uint64_t)n;
+	f->rec->down.packets++;
+
+	uint32_t ok = rt->held_ok;
+	ssize_t done = 0;
+
+	if (!rt->held_len) {
+		done = pass_down(r, f, buf, (size_t)n, &ok, false);
+		if (done < 0) {
+			relay_tcp_blocked(r, f, FLOW_ENDED_BLOCKED);
+			return -1;
+		}
+	}
+	if (done == n)
+		return 1;
+	rt->held_ok = ok;
+	if (keep_down(r, rt, buf + done, (size_t)(n - done)) < 0) {
+		relay_tcp_blocked(r, f, FLOW_ENDED_LIMIT);
+		return -1;
+	}
+	return done ? 1 : flush_held(r, f, false);
+}
+
+static bool fin_down(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (!rt->down_last) {
+		rt->down_last = true;
+		if (flush_held(r, f, true) < 0)
+			return false;
+		if (rt->held_ok < rt->held_len) {
+			relay_tcp_blocked(r, f, FLOW_ENDED_BLOCKED);
+			return false;
+		}
+	}
+	if (rt->held_len)
+		return true;
+	rt->down_shut = true;
+	relay_tcp_engine(r, f, engine_shutdown(rt->conn));
+	return f->relay != NULL;
+}
+
+bool relay_tcp_pump_down(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (rt->held_len && rt->held_ok && flush_held(r, f, rt->down_last) < 0)
+		return false;
+	for (int turn = 0; rt->net_readable && !rt->net_fin; turn++) {
+		size_t room = engine_room(rt->conn);
+
+		if (!room || rt->held_ok)
+			break;
+		if (turn == DOWN_READS_MAX) {
+			relay_tcp_again(&r->tcp->ready, f);
+			break;
+		}
+		if (engine_memory() > r->cfg->total_buffer) {
+			r->count.buffer_full++;
+			r->notice(r->ctx, "total-buffer", "--total-buffer is full: reading pauses");
+			relay_tcp_again(&r->tcp->starved, f);
+			break;
+		}
+		int rc = read_down(r, f, room);
+
+		if (rc < 0)
+			return false;
+		if (!rc && !rt->net_readable)
+			break;
+	}
+	if (rt->net_fin && !rt->down_shut)
+		return fin_down(r, f);
+	return true;
+}

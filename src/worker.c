@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker: the loop around intercept.c.
+ *
+ * What wakes it: the device, the epoll set of all flow sockets, the supervisor's
+ * socket, the next deadline, lwIP's clock. Each callback tells intercept the
+ * time, hands over, and the turn is closed before the loop sleeps again
+ * (uv_prepare): gathered datagrams, owner queries and reports go out, ended
+ * flows are freed.
+ */
+#include "worker.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "intercept.h"
+#include "ipc.h"
+#include "outbox.h"
+#include "owner_cache.h"
+#include "relay_local.h"
+#include "tun.h"
+
+#define NOTICE_KINDS 16
+
+struct notice_kind {
+	const char *what;
+	struct log_limit limit;
+};
+
+struct worker {
+	struct intercept ic;
+	const struct worker_args *args;
+	struct stack_sink sink;
+	struct owner_cache *owners;
+	struct outbox *outbox; /* messages to the supervisor */
+	struct ipc_msg query;  /* owner queries gathered in this turn */
+	uint64_t wall_offset;
+	bool draining, drained, stopping;
+	struct notice_kind notices[NOTICE_KINDS];
+	uv_loop_t loop;
+	uv_poll_t tun, socks, ipc;
+	uv_timer_t tick, deadline;
+	uv_prepare_t turn_end;
+	uv_idle_t more; /* runs while work is left that no event will bring back */
+};
+
+static void begin_turn(struct worker *w)
+{
+	uint64_t now = clock_mono_ns();
+
+	intercept_now(&w->ic, now, now + w->wall_offset);
+}
+
+/* --- to the supervisor -------------------------------------------------------------- */
+
+static void flush_queries(struct worker *w)
+{
+	if (!w->query.count)
+		return;
+	w->query.type = IPC_OWNER_QUERY;
+	outbox_send(w->outbox, &w->query);
+	w->query.count = 0;
+}
+
+static void ask_owner(void *ctx, struct flow *f)
+{
+	struct worker *w = ctx;
+	struct ipc_query *q = &w->query.query[w->query.count++];
+
+	*q = (struct ipc_query){
+		.flow = flow_ref(f),
+		.q = { .proto = f->rec->proto, .app = f->rec->app, .net = f->rec->net },
+	};
+	if (f->rec->icmp_ident)
+		q->q.app.port = f->rec->icmp_ident;
+	if (w->query.count == IPC_BATCH)
+		flush_queries(w);
+}
+
+static void tell_flow(struct worker *w, const struct flow *f, enum ipc_type type)
+{
+	struct ipc_msg m = { .type = type, .count = 1 };
+	struct hook_view v = relay_view(&w->ic.relay, f);
+
+	m.flow.rec = *f->rec;
+	if (v.host)
+		str_copy(m.flow.host, sizeof(m.flow.host), v.host);
+	outbox_send(w->outbox, &m);
+}
+
+static void flow_ended(void *ctx, struct flow *f)
+{
+	struct worker *w = ctx;
+
+	tell_flow(w, f, IPC_FLOW_END);
+	owner_cache_drop(w->owners, f->owner);
+	f->owner = NULL;
+}
+
+static void flow_opened(void *ctx, struct flow *f)
+{
+	struct worker *w = ctx;
+
+	if (w->args->tell_open)
+		tell_flow(w, f, IPC_FLOW_OPEN);
+}
+
+static struct log_limit *notice_limit(struct worker *w, const char *what)
+{
+	struct notice_kind *k = w->notices;
+
+	for (; k < w->notices + NOTICE_KINDS - 1 && k->what; k++) {
+		if (!strcmp(k->what, what))
+			return &k->limit;
+	}
+	k->what = what;
+	return &k->limit;
+}
+
+__attribute__((format(printf, 3, 4))) static void notice(void *ctx, const char *what,
+							 const char *fmt, ...)
+{
+	struct worker *w = ctx;
+	struct ipc_msg m = { .type = IPC_NOTICE };
+	uint64_t held;
+	va_list ap;
+	size_t n;
+
+	if (!log_limit_pass(notice_limit(w, what), w->ic.relay.now, &held))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(m.text, sizeof(m.text), fmt, ap);
+	va_end(ap);
+	n = strlen(m.text);
+	if (held)
+		snprintf(m.text + n, sizeof(m.text) - n, " (and %llu more times)",
+			 (unsigned long long)held);
+	m.count = (uint32_t)strlen(m.text);
+	outbox_send(w->outbox, &m);
+}
+
+/* --- from the supervisor -------------------------------------------------------------- */
+
+static void check_drained(struct worker *w)
+{
+	struct ipc_msg m = { .type = IPC_DRAINED };
+
+	if (!w->draining || w->drained || !intercept_idle(&w->ic))
+		return;
+	w->drained = true;
+	outbox_send(w->outbox, &m);
+}
+
+static void take_answers(struct worker *w, const struct ipc_msg *m)
+{
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct ipc_answer *a = &m->answer[i];
+		const struct owner *o = owner_cache_hold(w->owners, a->a.owner);
+
+		if (!intercept_owner(&w->ic, a->flow, &a->a, o))
+			owner_cache_drop(w->owners, o);
+	}
+}
+
+static void take_message(struct worker *w, const struct ipc_msg *m)
+{
+	switch (m->type) {
+	case IPC_OWNER:
+		if (owner_cache_add(w->owners, &m->owner) < 0)
+			log_warn("no memory for a process's description");
+		break;
+	case IPC_OWNER_ANSWER:
+		take_answers(w, m);
+		break;
+	case IPC_DRAIN:
+		w->draining = w->ic.relay.draining = true;
+		while (intercept_tun(&w->ic))
+			; /* what the programs wrote last is in the device's queue */
+		break;
+	case IPC_STOP:
+		w->stopping = true;
+		break;
+	}
+}
+
+static void on_ipc(uv_poll_t *handle, int status, int events)
+{
+	struct worker *w = handle->data;
+	struct ipc_msg m;
+	int rc;
+
+	(void)status;
+	begin_turn(w);
+	if (events & UV_WRITABLE)
+		outbox_flush(w->outbox);
+	while ((rc = ipc_recv(w->args->ipc_fd, &m)) == 1)
+		take_message(w, &m);
+	if (rc != -EAGAIN) /* the supervisor is gone, or not itself */
+		w->stopping = true;
+}
+
+/* --- the loop ---------------------------------------------------------------------------- */
+
+static void on_more(uv_idle_t *handle);
+
+static void want_more(struct worker *w, bool more)
+{
+	if (more)
+		uv_idle_start(&w->more, on_more);
+	else
+		uv_idle_stop(&w->more);
+}
+
+static void on_tun(uv_poll_t *handle, int status, int events)
+{
+	struct worker *w = handle->data;
+
+	(void)status;
+	(void)events;
+	begin_turn(w);
+	intercept_tun(&w->ic); /* level-triggered: what is left comes again */
+}
+
+static void on_socks(uv_poll_t *handle, int status, int events)
+{
+	struct worker *w = handle->data;
+
+	(void)status;
+	(void)events;
+	begin_turn(w);
+	intercept_sockets(&w->ic);
+}
+
+static void on_tick(uv_timer_t *handle)
+{
+	struct worker *w = handle->data;
+
+	begin_turn(w);
+	w->wall_offset = clock_wall_ns() - w->ic.relay.now;
+	intercept_tick(&w->ic);
+}
+
+static void on_deadline(uv_timer_t *handle)
+{
+	struct worker *w = handle->data;
+
+	begin_turn(w);
+	intercept_deadlines(&w->ic);
+}
+
+static void on_more(uv_idle_t *handle)
+{
+	begin_turn(handle->data);
+}
+
+static void arm_deadline(struct worker *w)
+{
+	uint64_t next = timers_next(w->ic.relay.timers), now = clock_mono_ns();
+
+	if (!next) {
+		uv_timer_stop(&w->deadline);
+		return;
+	}
+	/* One millisecond too late is right, too early would come back for nothing. */
+	uv_timer_start(&w->deadline, on_deadline,
+		       next > now ? (next - now) / NSEC_PER_MSEC + 1 : 0, 0);
+}
+
+static void arm_ipc(struct worker *w)
+{
+	uv_poll_start(&w->ipc, UV_READABLE | (outbox_empty(w->outbox) ? 0 : UV_WRITABLE), on_ipc);
+}
+
+static void on_turn_end(uv_prepare_t *handle)
+{
+	struct worker *w = handle->data;
+
+	want_more(w, intercept_turn_end(&w->ic));
+	check_drained(w);
+	flush_queries(w);
+	outbox_flush(w->outbox);
+	if (w->stopping) {
+		uv_stop(&w->loop);
+		return;
+	}
+	arm_ipc(w);
+	arm_deadline(w);
+}
+
+static int start_loop(struct worker *w)
+{
+	const struct worker_args *a = w->args;
+	int rc = uv_loop_init(&w->loop);
+
+	if (rc)
+		return rc;
+	rc = uv_poll_init(&w->loop, &w->tun, a->sandbox->tun_fd);
+	if (!rc)
+		rc = uv_poll_init(&w->loop, &w->socks, netsock_set_fd(w->ic.relay.socks));
+	if (!rc)
+		rc = uv_poll_init(&w->loop, &w->ipc, a->ipc_fd);
+	if (rc)
+		return rc;
+	uv_timer_init(&w->loop, &w->tick);
+	uv_timer_init(&w->loop, &w->deadline);
+	uv_prepare_init(&w->loop, &w->turn_end);
+	uv_idle_init(&w->loop, &w->more);
+	w->tun.data = w->socks.data = w->ipc.data = w;
+	w->tick.data = w->deadline.data = w->turn_end.data = w->more.data = w;
+	uv_prepare_start(&w->turn_end, on_turn_end);
+	return 0;
+}
+
+/** open_gates - after the lock-down: from here hostile bytes are read */
+static void open_gates(struct worker *w)
+{
+	struct ipc_msg ready = { .type = IPC_READY };
+
+	uv_poll_start(&w->tun, UV_READABLE, on_tun);
+	uv_poll_start(&w->socks, UV_READABLE, on_socks);
+	uv_timer_start(&w->tick, on_tick, ENGINE_TICK_MS, ENGINE_TICK_MS);
+	outbox_send(w->outbox, &ready);
+	arm_ipc(w);
+}
+
+static void close_handle(uv_handle_t *h, void *arg)
+{
+	(void)arg;
+	if (!uv_is_closing(h))
+		uv_close(h, NULL);
+}
+
+static void stop_loop(struct worker *w)
+{
+	uv_walk(&w->loop, close_handle, NULL);
+	uv_run(&w->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&w->loop);
+}
+
+/* --- birth ---------------------------------------------------------------------------------- */
+
+static void set_dest(struct relay *r, const struct config *cfg, const struct sandbox *s)
+{
+	r->dest.loop4 = cfg->host_loopback4;
+	r->dest.loop6 = cfg->host_loopback6;
+	r->dest.host4 = cfg->host_addr4;
+	r->dest.host6 = cfg->host_addr6;
+	/* Documentation addresses are nobody's: nothing of the host's answers there. */
+	if (!s->documentation) {
+		r->dest.own4 = s->own4;
+		r->dest.own6 = s->own6;
+	}
+}
+
+static int add_hooks(struct relay *r, const struct config *cfg)
+{
+	const char *err = NULL;
+
+	for (unsigned i = 0; i < cfg->n_hooks; i++) {
+		int rc = hook_chain_add(r->hooks, cfg->hooks[i], &err);
+
+		if (rc) {
+			log_error("--hook %s: %s", cfg->hooks[i], err ? err : strerror(-rc));
+			return rc;
+		}
+	}
+	return 0;
+}
+
+static struct timers_config timers_of(const struct config *cfg)
+{
+	return (struct timers_config){
+		.udp_idle = cfg->udp_timeout * NSEC_PER_SEC,
+		.dns_idle = MIN(cfg->udp_timeout, 30U) * NSEC_PER_SEC,
+		.icmp_idle = 60 * NSEC_PER_SEC,
+		.tcp_closing = 240 * NSEC_PER_SEC,
+		.owner_wait = NSEC_PER_SEC,
+	};
+}
+
+/** make_tables - everything of fixed size, before the lock-down */
+static int make_tables(struct worker *w)
+{
+	const struct worker_args *a = w->args;
+	const struct timers_config tc = timers_of(a->cfg);
+	const struct flow_table_config fc = {
+		.max_flows = a->cfg->max_flows,
+		.shared = a->shared_flows,
+	};
+	struct relay *r = &w->ic.relay;
+
+	w->ic.tun_fd = a->sandbox->tun_fd;
+	w->sink = (struct stack_sink){ .write = tun_write, .ctx = &w->ic.tun_fd };
+	*r = (struct relay){
+		.cfg = a->cfg,
+		.flows = flow_table_new(&fc),
+		.timers = timers_new(&tc, a->cfg->max_flows),
+		.hooks = hook_chain_new(),
+		.names = names_new(WORKER_NAMES_MAX, a->shared_names),
+		.socks = netsock_set_new(),
+		.sink = &w->sink,
+		.uso = a->sandbox->uso,
+		.mtu = a->sandbox->mtu,
+		.ask_owner = ask_owner,
+		.notice = notice,
+		.flow_ended = flow_ended,
+		.flow_opened = flow_opened,
+		.ctx = w,
+	};
+	w->owners = owner_cache_new();
+	w->outbox = outbox_new(a->ipc_fd);
+	if (!r->flows || !r->timers || !r->hooks || !r->names || !r->socks || !w->owners ||
+	    !w->outbox)
+		return -ENOMEM;
+	set_dest(r, a->cfg, a->sandbox);
+	return 0;
+}
+
+static int make_stack(struct worker *w)
+{
+	const struct worker_args *a = w->args;
+	const struct engine_config ec = {
+		.sink = &w->sink,
+		.gso = a->sandbox->tso,
+		.mtu = a->sandbox->mtu,
+		.send_buffer = (unsigned)MIN(a->cfg->flow_buffer, (size_t)1 << 20),
+	};
+	int rc = engine_init(&ec);
+
+	if (rc) {
+		log_error("this lwIP is not the one weir was built for (self-test failed)");
+		return rc;
+	}
+	return intercept_init(&w->ic);
+}
+
+static int set_up(struct worker *w)
+{
+	int rc;
+
+	/* Blocks of 64 KiB come and go with every segment: keep them in the heap. */
+	mallopt(M_MMAP_THRESHOLD, 1 << 30);
+	mallopt(M_TRIM_THRESHOLD, 64 << 20);
+	mallopt(M_TOP_PAD, 1 << 20);
+	rc = make_tables(w);
+	if (!rc)
+		rc = add_hooks(&w->ic.relay, w->args->cfg);
+	if (!rc)
+		rc = make_stack(w);
+	if (!rc)
+		rc = relay_local_new(&w->ic.relay, w->args->sandbox->dns,
+				     w->args->sandbox->n_dns);
+	if (!rc)
+		rc = start_loop(w);
+	return rc;
+}
+
+static void report_line(void *ctx, const char *line)
+{
+	struct worker *w = ctx;
+	struct ipc_msg m = { .type = IPC_NOTICE };
+
+	m.count = (uint32_t)str_copy(m.text, sizeof(m.text), line);
+	outbox_send(w->outbox, &m);
+}
+
+static void tear_down(struct worker *w)
+{
+	struct relay *r = &w->ic.relay;
+
+	begin_turn(w);
+	intercept_stop(&w->ic);
+	hook_chain_report(r->hooks, report_line, w);
+	outbox_finish(w->outbox);
+	stop_loop(w);
+	relay_local_free(r);
+	intercept_exit(&w->ic);
+	engine_exit();
+	outbox_free(w->outbox);
+	owner_cache_free(w->owners);
+	netsock_set_free(r->socks);
+	names_free(r->names);
+	hook_chain_free(r->hooks);
+	timers_free(r->timers);
+	flow_table_free(r->flows);
+	pktbuf_drain();
+}
+
+int worker_main(const struct worker_args *args)
+{
+	static struct worker w; /* too large for a stack */
+	char err[256];
+	int rc;
+
+	w.args = args;
+	w.wall_offset = clock_wall_ns() - clock_mono_ns();
+	rc = set_up(&w);
+	if (rc) {
+		log_error("worker cannot start: %s", strerror(-rc));
+		return 1;
+	}
+	if (isolate_worker_lock(args->user, err, sizeof(err)) < 0) {
+		log_error("worker cannot give up its privileges: %s", err);
+		return 1;
+	}
+	open_gates(&w);
+	uv_run(&w.loop, UV_RUN_DEFAULT);
+	tear_down(&w);
+	return 0;
+}
