@@ -15,8 +15,10 @@
  * dead worker is replaced. No PID namespace is made: pids seen inside are the
  * host's, and /proc needs no remount.
  *
- * Other files: supervisor.c waits, forwards signals and answers look-ups;
- * netcfg.c sets addresses and routes (libmnl); isolate.c takes privilege away.
+ * Other files: keeper.c is the keeper, inside.c furnishes the namespaces
+ * (netcfg.c addresses and routes, tundev.c the device, hostdns.c resolvers);
+ * supervisor.c waits and forwards signals, workerctl.c is its half of a worker;
+ * isolate.c takes privilege away.
  */
 #ifndef WEIR_SANDBOX_H
 #define WEIR_SANDBOX_H
@@ -37,19 +39,23 @@ struct sandbox_dns {
 /** struct sandbox - what the supervisor gets of the new namespace; fds owned */
 struct sandbox {
 	pid_t keeper;
-	int ctl_fd;   /* SEQPACKET to the keeper: struct sandbox_event up, one byte "go" down */
+	int ctl_fd;   /* SEQPACKET to the keeper: struct sandbox_event up, orders down */
 	int tun_fd;
 	int diag_fd;  /* NETLINK_SOCK_DIAG inside */
 	int netns_fd; /* to be sure that it goes away: closed last */
-	bool userns;
+	bool userns;  /* false: root, who needs none */
 	bool tso, uso; /* what the TUN took */
 	unsigned mtu;
 	bool has4, has6;
 	bool documentation; /* the host has no default route: 192.0.2.2, 2001:db8::2 */
-	struct addr own4, own6; /* mirrored addresses; unspecified = family absent */
+	/* The host's own addresses; with --address or @documentation not those inside. */
+	struct addr own4, own6;
 	struct sandbox_dns dns[SANDBOX_DNS_MAX];
 	unsigned n_dns;
 };
+
+/** sandbox_privileged - may we make namespaces and change users without a user namespace? */
+bool sandbox_privileged(void);
 
 enum sandbox_event_type {
 	SANDBOX_READY,	   /* set up; fds follow by SCM_RIGHTS */
@@ -78,6 +84,17 @@ struct sandbox_event {
 int sandbox_open(struct sandbox *s, const struct config *cfg, const sigset_t *orig, char *err,
 		 size_t errsize);
 int sandbox_start(struct sandbox *s);
+/** sandbox_event_read - 1 = one event, 0 = the keeper is gone, -EAGAIN */
+int sandbox_event_read(struct sandbox *s, struct sandbox_event *ev);
+/**
+ * sandbox_signal - give COMMAND a signal that @sender sent to the supervisor
+ *
+ * The keeper, in the same process group, knows whether the whole group got it;
+ * then COMMAND has it already and nothing is sent.
+ */
+int sandbox_signal(struct sandbox *s, int signo, pid_t sender);
+/** sandbox_continue - COMMAND and its process group, where it is stopped */
+int sandbox_continue(struct sandbox *s);
 /** sandbox_kill - SIGKILL to the keeper's whole tree */
 void sandbox_kill(struct sandbox *s);
 void sandbox_close(struct sandbox *s);

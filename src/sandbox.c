@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+#include "sandbox.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <cap-ng.h>
+
+#include "keeper.h"
+
+#include "base/util.h"
+
+bool sandbox_privileged(void)
+{
+	return geteuid() == 0 && capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN) &&
+	       capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN);
+}
+
+/** take_fds - hand the descriptors of one message to @s; 0 or -EPROTO (then all are closed) */
+static int take_fds(struct sandbox *s, struct msghdr *msg)
+{
+	int fds[KEEPER_FDS_MAX];
+	size_t n = 0, i = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = MIN((c->cmsg_len - CMSG_LEN(0)) / sizeof(int), ARRAY_SIZE(fds));
+		memcpy(fds, CMSG_DATA(c), n * sizeof(int));
+	}
+	if (s->n_dns > SANDBOX_DNS_MAX || n != 3 + 2 * (size_t)s->n_dns) {
+		while (n)
+			close(fds[--n]);
+		s->n_dns = 0;
+		return -EPROTO;
+	}
+	s->tun_fd = fds[i++];
+	s->diag_fd = fds[i++];
+	s->netns_fd = fds[i++];
+	for (unsigned k = 0; k < s->n_dns; k++) {
+		s->dns[k].udp_fd = fds[i++];
+		s->dns[k].tcp_fd = fds[i++];
+	}
+	return 0;
+}
+
+/** read_ready - wait for SANDBOX_READY or SANDBOX_FAILED */
+static int read_ready(struct sandbox *s, char *err, size_t errsize)
+{
+	const pid_t keeper = s->keeper;
+	const int ctl_fd = s->ctl_fd;
+	struct keeper_ready ready;
+	struct iovec iov = {&ready, sizeof(ready)};
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(KEEPER_FDS_MAX * sizeof(int))];
+	} u;
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = u.buf,
+			     .msg_controllen = sizeof(u.buf)};
+	ssize_t n;
+	int r;
+
+	do {
+		n = recvmsg(ctl_fd, &msg, MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n == (ssize_t)sizeof(ready.ev) && ready.ev.type == SANDBOX_FAILED) {
+		ready.ev.text[sizeof(ready.ev.text) - 1] = '\0';
+		snprintf(err, errsize, "%s", ready.ev.text);
+		return ready.ev.status > 0 ? -ready.ev.status : -EPROTO;
+	}
+	if (n != (ssize_t)sizeof(ready) || ready.ev.type != SANDBOX_READY) {
+		snprintf(err, errsize, "the keeper process ended while setting up");
+		return -EPROTO;
+	}
+	*s = ready.sandbox;
+	s->keeper = keeper;
+	s->ctl_fd = ctl_fd;
+	r = take_fds(s, &msg);
+	if (r) {
+		s->tun_fd = s->diag_fd = s->netns_fd = -1;
+		snprintf(err, errsize, "descriptors were lost on the way (too many open files?)");
+	}
+	return r;
+}
+
+/** default_chld - waiting needs SIGCHLD not to be ignored; COMMAND gets it back */
+static bool default_chld(void)
+{
+	struct sigaction sa;
+
+	if (sigaction(SIGCHLD, NULL, &sa) || sa.sa_handler != SIG_IGN)
+		return false;
+	signal(SIGCHLD, SIG_DFL);
+	return true;
+}
+
+int sandbox_open(struct sandbox *s, const struct config *cfg, const sigset_t *orig, char *err,
+		 size_t errsize)
+{
+	int pair[2], r;
+	struct keeper_args args = {
+		.cfg = cfg,
+		.orig = orig,
+		.chld_ignored = default_chld(),
+		.userns = !sandbox_privileged(),
+		.supervisor = getpid(),
+	};
+
+	*s = (struct sandbox){.ctl_fd = -1, .tun_fd = -1, .diag_fd = -1, .netns_fd = -1};
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
+		r = -errno;
+		snprintf(err, errsize, "no socket pair: %s", strerror(-r));
+		return r;
+	}
+	s->ctl_fd = pair[0];
+	s->keeper = fork();
+	if (s->keeper == 0) {
+		close(pair[0]);
+		args.ctl_fd = pair[1];
+		keeper_main(&args);
+	}
+	r = s->keeper < 0 ? -errno : 0;
+	close(pair[1]);
+	if (r)
+		snprintf(err, errsize, "no new process: %s", strerror(-r));
+	else
+		r = read_ready(s, err, errsize);
+	if (r)
+		sandbox_close(s);
+	return r;
+}
+
+static int order(struct sandbox *s, enum keeper_op op, int signo, pid_t sender)
+{
+	const struct keeper_order o = {.op = op, .signo = signo, .sender = sender};
+
+	return send(s->ctl_fd, &o, sizeof(o), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+int sandbox_start(struct sandbox *s)
+{
+	return order(s, KEEPER_GO, 0, 0);
+}
+
+int sandbox_signal(struct sandbox *s, int signo, pid_t sender)
+{
+	return order(s, KEEPER_SIGNAL, signo, sender);
+}
+
+int sandbox_continue(struct sandbox *s)
+{
+	return order(s, KEEPER_CONTINUE, 0, 0);
+}
+
+int sandbox_event_read(struct sandbox *s, struct sandbox_event *ev)
+{
+	ssize_t n = recv(s->ctl_fd, ev, sizeof(*ev), MSG_DONTWAIT);
+
+	if (n < 0)
+		return errno == EINTR ? -EAGAIN : errno == EAGAIN ? -EAGAIN : 0;
+	return n == (ssize_t)sizeof(*ev);
+}
+
+void sandbox_kill(struct sandbox *s)
+{
+	/* a keeper that does not read its orders sees the closed socket, or is killed */
+	if (s->keeper > 0 && order(s, KEEPER_END, 0, 0))
+		kill(s->keeper, SIGKILL);
+	if (s->keeper > 0)
+		kill(s->keeper, SIGCONT);
+}
+
+void sandbox_close(struct sandbox *s)
+{
+	for (unsigned i = 0; i < s->n_dns; i++) {
+		close_fd(&s->dns[i].udp_fd);
+		close_fd(&s->dns[i].tcp_fd);
+	}
+	s->n_dns = 0;
+	close_fd(&s->ctl_fd); /* whatever still runs inside ends with it */
+	if (s->keeper > 0)
+		waitpid(s->keeper, NULL, 0);
+	s->keeper = 0;
+	close_fd(&s->tun_fd);
+	close_fd(&s->diag_fd);
+	close_fd(&s->netns_fd);
+}
