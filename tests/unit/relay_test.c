@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * relay: the common part of a flow's life, with the real flow table, timers and hooks, and
+ * names that only count.
+ * LINK: src/relay.o src/flow.o src/timers.o src/hook.o src/base/hash.o src/base/util.o src/base/log.o src/base/addr.o src/base/clock.o
+ */
+#include "relay.h"
+
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "owner.h"
+#include "../lib/tap.h"
+
+#define SEC 1000000000ULL
+
+/* --- fakes ---------------------------------------------------------------------------------- */
+
+static int held, names_known = 1;
+
+uint32_t names_slot(struct names *n, const struct addr *a, uint64_t now)
+{
+	(void)n;
+	(void)a;
+	(void)now;
+	return names_known ? 3 : 0;
+}
+
+void names_hold(struct names *n, uint32_t slot)
+{
+	(void)n;
+	held += slot == 3 ? 1 : 100;
+}
+
+void names_drop(struct names *n, uint32_t slot)
+{
+	(void)n;
+	held -= slot == 3 ? 1 : 100;
+}
+
+const char *names_text(const struct names *n, uint32_t slot)
+{
+	(void)n;
+	return slot == 3 ? "example.org" : "wrong";
+}
+
+static int hook_blocks, hook_closed;
+static const char *hook_host;
+
+static int fake_open(void *state, const struct hook_view *v, void **fstate)
+{
+	(void)state;
+	(void)fstate;
+	hook_host = v->host;
+	return hook_blocks ? HOOK_BLOCK : 0;
+}
+
+static void fake_close(void *state, void *fstate, const struct hook_view *v)
+{
+	(void)state;
+	(void)fstate;
+	hook_closed += v->rec->reason != FLOW_ENDED_NOT;
+}
+
+const struct hook_ops hook_count = {.name = "count", .open = fake_open, .close = fake_close};
+
+static int asked, notices, ended;
+static char ended_as[64];
+
+static void ask_owner(void *ctx, struct flow *f)
+{
+	(void)ctx;
+	asked += f->rec->owner_why == OWNER_PENDING;
+}
+
+__attribute__((format(printf, 3, 4))) static void notice(void *ctx, const char *what,
+							 const char *fmt, ...)
+{
+	(void)ctx;
+	(void)what;
+	(void)fmt;
+	notices++;
+}
+
+static void flow_ended(void *ctx, struct flow *f)
+{
+	(void)ctx;
+	ended++;
+	snprintf(ended_as, sizeof(ended_as), "%s %s slot %u held %d", flow_reason_text(f->rec->reason),
+		 flow_state_text(f->rec->state), f->rec->host_slot, held);
+}
+
+/* --- tests ----------------------------------------------------------------------------------- */
+
+static struct config cfg = {.max_flows = 8, .max_half_open = 3};
+static struct relay r = {
+	.cfg = &cfg,
+	.ask_owner = ask_owner,
+	.notice = notice,
+	.flow_ended = flow_ended,
+	.now = 10 * SEC,
+};
+
+static struct flow *make(uint8_t proto, uint16_t port)
+{
+	struct addrport app = {.port = port}, net = {.port = 80};
+
+	addr_parse("192.0.2.2", &app.addr);
+	addr_parse("198.51.100.1", &net.addr);
+	return relay_flow_new(&r, proto, &app, &net);
+}
+
+static void end(struct flow *f, enum flow_reason reason)
+{
+	relay_flow_end(&r, f, reason);
+	flow_release(r.flows, f);
+	flow_reap(r.flows, NULL, NULL);
+}
+
+static void test_life(void)
+{
+	struct flow *f = make(IPPROTO_TCP, 1);
+
+	tap_ok(f && asked == 1 && held == 1 && relay_owner_pending(f),
+	       "a new flow: owner asked for, name held");
+	tap_ok(timers_next(r.timers) == 11 * SEC, "the wait for the owner has an end");
+	tap_ok(!strcmp(relay_view(&r, f).host, "example.org"), "hooks see the name");
+	tap_is(relay_flow_owned(&r, f), 0, "it is judged");
+	tap_ok(f->rec->state == FLOW_JUDGED && f->hookdata && hook_host, "with hooks open");
+	tap_is(timers_next(r.timers), 0, "nobody waits for the owner any more");
+	timers_set(r.timers, f, 99 * SEC);
+	r.now = 12 * SEC;
+	relay_flow_end(&r, f, FLOW_ENDED_RESET_NET);
+	relay_flow_end(&r, f, FLOW_ENDED_FIN);
+	tap_ok(ended == 1 && hook_closed == 1 && !held, "it ends once, and gives all back");
+	tap_ok(!strcmp(ended_as, "reset-net closing slot 3 held 1"),
+	       "the record is told while the name is there: %s", ended_as);
+	tap_ok(f->rec->end == 12 * SEC && !f->rec->host_slot && !timers_next(r.timers),
+	       "with its time, without a deadline");
+	flow_release(r.flows, f);
+	flow_reap(r.flows, NULL, NULL);
+
+	names_known = 0;
+	f = make(IPPROTO_TCP, 1);
+	tap_ok(!held && !relay_view(&r, f).host, "a destination without a name has none");
+	relay_flow_owned(&r, f);
+	flow_set_state(r.flows, f, FLOW_CLOSING);
+	ended = 0;
+	relay_flow_end(&r, f, FLOW_ENDED_FIN);
+	tap_is(ended, 1, "a flow that is CLOSING already still ends, and is told");
+	end(f, FLOW_ENDED_FIN);
+	names_known = 1;
+}
+
+static void test_timers(void)
+{
+	struct flow *f = make(IPPROTO_TCP, 1), *u = make(IPPROTO_UDP, 1);
+
+	tap_ok(timers_pop(r.timers, r.now + SEC) && timers_pop(r.timers, r.now + SEC) &&
+		       relay_owner_pending(f) && relay_owner_pending(u),
+	       "an owner that does not answer in time is noticed, TCP and UDP");
+	timers_set(r.timers, f, 77 * SEC);
+	relay_flow_owned(&r, f);
+	tap_ok(f->deadline == 77 * SEC, "a deadline of the relay's own survives the answer");
+	end(f, FLOW_ENDED_FIN);
+	end(u, FLOW_ENDED_FIN);
+
+	u = make(IPPROTO_UDP, 2);
+	relay_flow_owned(&r, u);
+	tap_ok(!timers_pop(r.timers, r.now + SEC) && u->deadline == r.now + 300 * SEC,
+	       "for UDP it turns into the idle time");
+	end(u, FLOW_ENDED_TIMEOUT);
+}
+
+static void test_bounds(void)
+{
+	struct flow *f[8];
+
+	notices = 0;
+	for (uint16_t i = 0; i < 3; i++)
+		f[i] = make(IPPROTO_TCP, i);
+	tap_ok(!make(IPPROTO_TCP, 9) && r.count.flows_refused_half_open == 1 && notices == 1,
+	       "a half-open flow too many is refused, counted and said");
+	f[3] = make(IPPROTO_UDP, 9);
+	tap_ok(f[3] != NULL, "UDP is never half open");
+	relay_flow_owned(&r, f[0]);
+	tap_ok(!make(IPPROTO_TCP, 9), "a judged flow still counts");
+	flow_set_state(r.flows, f[0], FLOW_OPEN);
+	f[4] = make(IPPROTO_TCP, 9);
+	tap_ok(f[4] != NULL, "an open one makes room");
+	for (uint16_t i = 5; i < 8; i++)
+		f[i] = make(IPPROTO_UDP, i);
+	tap_ok(!make(IPPROTO_UDP, 99) && r.count.flows_refused_table == 1,
+	       "a full table refuses");
+	for (uint16_t i = 0; i < 8; i++)
+		end(f[i], FLOW_ENDED_SHUTDOWN);
+	tap_ok(!held && !flow_count(r.flows) && !timers_next(r.timers), "all are given back");
+}
+
+static void test_block(void)
+{
+	struct flow *f = make(IPPROTO_TCP, 1);
+
+	hook_blocks = 1;
+	tap_is(relay_flow_owned(&r, f), HOOK_BLOCK, "a hook may block a flow when it is judged");
+	tap_ok(f->rec->verdict == 1 && f->rec->state == FLOW_JUDGED, "the verdict is in the record");
+	hook_closed = 0;
+	end(f, FLOW_ENDED_BLOCKED);
+	tap_is(hook_closed, 1, "its hooks are closed all the same");
+	hook_blocks = 0;
+}
+
+int main(void)
+{
+	const struct timers_config times = {.udp_idle = 300 * SEC, .owner_wait = SEC};
+	const struct flow_table_config table = {.max_flows = cfg.max_flows};
+	const char *err;
+
+	r.flows = flow_table_new(&table);
+	r.timers = timers_new(&times, cfg.max_flows);
+	r.hooks = hook_chain_new();
+	hook_chain_add(r.hooks, "count", &err);
+	test_life();
+	test_timers();
+	test_bounds();
+	test_block();
+	hook_chain_free(r.hooks);
+	timers_free(r.timers);
+	flow_table_free(r.flows);
+	return tap_done();
+}
