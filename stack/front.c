@@ -26,8 +26,8 @@
 #define ICMP6_TIME_EXCEEDED_TYPE 3
 
 struct front {
-	struct reass *reass;		/* owned */
-	const struct stack_sink *sink;	/* borrowed */
+	struct reass *reass; /* owned */
+	const struct stack_sink *sink; /* borrowed */
 	struct front_stats stats;
 };
 

@@ -32,7 +32,7 @@
 #define ERROR_TOS    0xc0 /* RFC 1812, 4.3.2.5: internetwork control */
 #define TOS_DSCP     0xfc
 #define ICMP_HDR     8
-#define QUOTE_V4_MAX 548  /* 576 bytes with the error's own headers */
+#define QUOTE_V4_MAX 548 /* 576 bytes with the error's own headers */
 #define QUOTE_V6_MAX 1232 /* 1280 */
 
 /** send_l4 - IP header around @iov[1..], whose first part has its checksum at @csum_at */
@@ -267,9 +267,9 @@ static size_t make_l4(uint8_t *h, uint8_t proto, uint16_t app_port, uint16_t net
 	return 0;
 }
 
-void icmp_send_error_tuple(const struct stack_sink *sink, uint8_t proto,
-			   const struct addrport *app, const struct addrport *net, uint16_t ident,
-			   const void *payload, size_t len, const struct icmp_error *e)
+void icmp_send_error_tuple(const struct stack_sink *sink, uint8_t proto, const struct addrport *app,
+			   const struct addrport *net, uint16_t ident, const void *payload,
+			   size_t len, const struct icmp_error *e)
 {
 	const struct ip_build b = {
 		.from = app->addr,
