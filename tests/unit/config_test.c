@@ -115,7 +115,7 @@ static void test_bad(void)
 		{"--flow-buffer 1kk", "--flow-buffer: not"},
 		{"--flow-buffer k", "--flow-buffer: not"},
 		{"--flow-buffer 1.5m", "--flow-buffer: not"},
-		{"--total-buffer 18014398509481985k", "--total-buffer: not"},
+		{"--total-buffer 18014398509482048k", "--total-buffer: not"},
 		{"--total-buffer 1t", "--total-buffer: not"},
 		{"--log fd:", "--log: not 'fd:'"},
 		{"--log fd:x", "--log: not"},
