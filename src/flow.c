@@ -442,6 +442,7 @@ static void entry_free(struct flow_table *t, struct flow *f)
 	f->reap_next = 0;
 	f->deadline = 0;
 	f->owner = NULL;
+	f->local = false;
 	f->relay = NULL;
 	f->hookdata = NULL;
 	f->hash_next = t->free_head;
