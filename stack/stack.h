@@ -149,9 +149,16 @@ int engine_accept(const struct packet *syn, uint64_t cookie, struct engine_conn 
  *
  * Sanitizes first: whatever the segment says, lwIP does not abort and the
  * connection only moves as RFC 9293 (and RFC 5961 for RST and SYN) allows.
- * Returns ENGINE_EV_* bits.
+ * Overwrites the packet's TCP header. Returns ENGINE_EV_* bits.
  */
 unsigned engine_input(struct engine_conn *c, const struct packet *p, struct pktbuf *buf);
+/**
+ * engine_settle - end of a batch of packets
+ *
+ * What engine_input() brought and nobody consumed is acknowledged, and packet
+ * buffers that hold little of it are let go. Every next packet and tick do it, too.
+ */
+void engine_settle(void);
 /** engine_peek - the program's bytes in order, borrowed until engine_consume(); fills up to @max */
 int engine_peek(const struct engine_conn *c, struct iovec *iov, int max);
 /** engine_pending - how many bytes engine_peek() could show in all */
@@ -162,11 +169,25 @@ void engine_consume(struct engine_conn *c, size_t len);
  * engine_room - how many bytes engine_write() would take now
  *
  * Never more than the program's window and the congestion window leave free,
- * so that what is taken goes out at once.
+ * so that what is taken goes out at once. But for one segment against a closed
+ * window when nothing is under way: without it nothing would probe the window.
  */
 size_t engine_room(const struct engine_conn *c);
-/** engine_write - bytes to the program; returns how many were taken (0..len) or -errno */
+/**
+ * engine_write - bytes to the program; returns how many were taken (0..len) or -errno
+ *
+ * Copies. One call of up to ENGINE_CHUNK bytes is one packet.
+ */
 ssize_t engine_write(struct engine_conn *c, const void *data, size_t len);
+/**
+ * engine_write_buf - the same without a copy: @data lie in @buf
+ *
+ * Takes references of its own to @buf for what it keeps; the bytes must not
+ * change until pktbuf_put() has brought it back to the caller's one.
+ */
+ssize_t engine_write_buf(struct engine_conn *c, struct pktbuf *buf, const void *data, size_t len);
+/* Payload of the largest packet: read from upstream in pieces of this size. */
+#define ENGINE_CHUNK 65475
 /** engine_unacked - bytes written that the program has not acknowledged yet */
 size_t engine_unacked(const struct engine_conn *c);
 /** engine_shutdown - FIN after what was written; returns ENGINE_EV_* bits */
