@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "dnsstream.h"
 
 /*
  * Token of an event: index is the flow's, or the number of the bound socket; these bits
@@ -34,6 +35,7 @@ struct pair {
 	int app, net;
 	bool connected;
 	struct half up, down;
+	struct dnsstream *dns; /* owned */
 };
 
 struct relay_local {
@@ -134,6 +136,7 @@ static void end_pair(struct relay *r, struct flow *f, enum flow_reason reason)
 	}
 	free(p->up.buf);
 	free(p->down.buf);
+	dnsstream_free(p->dns);
 	free(p);
 	f->relay = NULL;
 	flow_release(r->flows, f);
@@ -146,7 +149,7 @@ static int fill(struct half *h)
 
 	if (!h->readable || h->fin || h->len == STREAM_BUF)
 		return 1;
-	if (!h->buf) {
+	if (!h->buf) { /* also for a FIN that comes alone: hooks are shown a place */
 		h->buf = malloc(STREAM_BUF);
 		if (!h->buf)
 			return -ENOMEM;
@@ -163,6 +166,13 @@ static int fill(struct half *h)
 	return 0;
 }
 
+static void learn(void *ctx, const uint8_t *msg, size_t len)
+{
+	struct relay *r = ctx;
+
+	names_learn(r->names, msg, len, r->now);
+}
+
 /** show - let the hooks see what they have not accepted; 0 or HOOK_BLOCK */
 static int show(struct relay *r, struct flow *f, struct half *h, enum hook_dir dir)
 {
@@ -174,6 +184,8 @@ static int show(struct relay *r, struct flow *f, struct half *h, enum hook_dir d
 				       h->fin);
 	if (got < 0)
 		return HOOK_BLOCK;
+	if (dir == HOOK_DOWN)
+		dnsstream_feed(&pair_of(f)->dns, h->buf + h->ok, (size_t)got, learn, r);
 	h->ok += (uint32_t)got;
 	return h->fin && h->ok < h->len ? HOOK_BLOCK : 0;
 }

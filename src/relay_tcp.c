@@ -26,6 +26,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "dnsstream.h"
 
 int relay_tcp_init(struct relay *r)
 {
@@ -68,6 +69,7 @@ void relay_tcp_end(struct relay *r, struct flow *f, enum flow_reason reason)
 	engine_free(rt->conn);
 	free(rt->syn);
 	free(rt->held);
+	dnsstream_free(rt->dns);
 	free(rt);
 	f->relay = NULL;
 	flow_release(r->flows, f);

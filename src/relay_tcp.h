@@ -24,6 +24,7 @@ struct relay_tcp {
 	uint8_t *syn;
 	uint8_t *held;
 	struct flow *next;
+	struct dnsstream *dns; /* owned; answers of port 53 */
 	uint32_t held_len, held_ok, held_cap;
 	uint32_t up_ok;
 	uint64_t probe_start; /* see relay_tcp_alive.c */

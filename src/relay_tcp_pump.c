@@ -20,6 +20,9 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "dnsstream.h"
+
+#define DNS_PORT 53
 
 /*
  * Reads of one flow in one turn. Each is up to RELAY_TCP_READ, so one flow
@@ -227,6 +230,13 @@ static void drop_held(struct relay_tcp *rt, size_t len)
 	rt->held_cap = 0;
 }
 
+static void learn(void *ctx, const uint8_t *msg, size_t len)
+{
+	struct relay *r = ctx;
+
+	names_learn(r->names, msg, len, r->now);
+}
+
 /**
  * pass_down - show what is not accepted yet, write what is
  * @ok: in: how many bytes of @data were accepted before; out: accepted but not written
@@ -251,6 +261,8 @@ static ssize_t pass_down(struct relay *r, struct flow *f, const uint8_t *data, s
 
 		if (n <= 0)
 			break;
+		if (f->rec->net.port == DNS_PORT)
+			dnsstream_feed(&rt->dns, data + done, (size_t)n, learn, r);
 		done += (size_t)n;
 		*ok -= (uint32_t)n;
 	}
