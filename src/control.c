@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT */
+#include "control.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+#define CLIENTS_MAX (CONTROL_FDS_MAX - 1)
+#define REQUEST_MAX 256
+
+/** struct client - one asker; first its line is read, then its answer written */
+struct client {
+	int fd; /* -1: free */
+	char request[REQUEST_MAX];
+	size_t have;
+	char *answer; /* owned */
+	size_t size, sent;
+};
+
+struct control {
+	int fd;
+	char path[CONTROL_PATH_MAX];
+	struct client clients[CLIENTS_MAX];
+};
+
+/* --- paths -------------------------------------------------------------------------- */
+
+static int control_dir(uid_t uid, char *dir, size_t size)
+{
+	const char *xdg = uid == getuid() ? getenv("XDG_RUNTIME_DIR") : NULL;
+	int n;
+
+	if (xdg && xdg[0] == '/')
+		n = snprintf(dir, size, "%s/weir", xdg);
+	else
+		n = snprintf(dir, size, "/tmp/weir-%u", (unsigned)uid);
+	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+}
+
+int control_path(pid_t pid, uid_t uid, char path[CONTROL_PATH_MAX])
+{
+	char dir[CONTROL_PATH_MAX - 20];
+	int rc = control_dir(uid, dir, sizeof(dir));
+
+	if (!rc)
+		snprintf(path, CONTROL_PATH_MAX, "%s/%d.sock", dir, (int)pid);
+	return rc;
+}
+
+/** own_dir - make @dir, or see that the one there is ours and closed to others */
+static int own_dir(const char *dir)
+{
+	struct stat st;
+
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	if (lstat(dir, &st) < 0)
+		return -errno;
+	if (!S_ISDIR(st.st_mode) || st.st_uid != getuid() || (st.st_mode & 077))
+		return -EPERM;
+	return 0;
+}
+
+/** pid_of - the instance that a file name stands for, 0 = none */
+static pid_t pid_of(const char *name)
+{
+	char *end;
+	long pid = strtol(name, &end, 10);
+
+	return end != name && !strcmp(end, ".sock") && pid > 0 && pid <= INT32_MAX ? (pid_t)pid : 0;
+}
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), rc;
+
+	if (fd < 0)
+		return -errno;
+	str_copy(sa.sun_path, sizeof(sa.sun_path), path);
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0)
+		return fd;
+	rc = -errno;
+	close(fd);
+	return rc;
+}
+
+/** each_instance - call @fn for each socket file in @uid's directory */
+static void each_instance(uid_t uid, void (*fn)(void *ctx, pid_t pid, const char *path), void *ctx)
+{
+	char dir[CONTROL_PATH_MAX - 20], path[CONTROL_PATH_MAX];
+	struct dirent *e;
+	DIR *d;
+
+	if (control_dir(uid, dir, sizeof(dir)))
+		return;
+	d = opendir(dir);
+	while (d && (e = readdir(d))) {
+		pid_t pid = pid_of(e->d_name);
+
+		if (pid && !control_path(pid, uid, path))
+			fn(ctx, pid, path);
+	}
+	if (d)
+		closedir(d);
+}
+
+/** sweep_one - nobody listens there any more: remove it */
+static void sweep_one(void *ctx, pid_t pid, const char *path)
+{
+	int fd = connect_to(path);
+
+	(void)ctx;
+	(void)pid;
+	if (fd >= 0)
+		close(fd);
+	else if (fd == -ECONNREFUSED)
+		unlink(path);
+}
+
+/* --- serving -------------------------------------------------------------------------- */
+
+static int listen_at(const char *path)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc;
+	mode_t old;
+
+	if (fd < 0)
+		return -errno;
+	str_copy(sa.sun_path, sizeof(sa.sun_path), path);
+	unlink(path); /* our own pid's: left by a namesake */
+	old = umask(0177);
+	rc = bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
+	umask(old);
+	if (!rc && listen(fd, CLIENTS_MAX) == 0)
+		return fd;
+	rc = rc ? rc : -errno;
+	close(fd);
+	return rc;
+}
+
+/** listen_in - make the directory and listen; its last user may remove it in between */
+static int listen_in(const char *dir, const char *path)
+{
+	int rc = -ENOENT;
+
+	for (int tries = 0; tries < 3 && rc == -ENOENT; tries++) {
+		rc = own_dir(dir);
+		if (!rc)
+			rc = listen_at(path);
+	}
+	return rc;
+}
+
+int control_open(struct control **out)
+{
+	char dir[CONTROL_PATH_MAX - 20];
+	struct control *c = calloc(1, sizeof(*c));
+	int rc;
+
+	if (!c)
+		return -ENOMEM;
+	for (int i = 0; i < CLIENTS_MAX; i++)
+		c->clients[i].fd = -1;
+	rc = control_dir(getuid(), dir, sizeof(dir));
+	if (!rc)
+		rc = control_path(getpid(), getuid(), c->path);
+	if (!rc) {
+		each_instance(getuid(), sweep_one, NULL);
+		rc = c->fd = listen_in(dir, c->path);
+	}
+	if (rc < 0) {
+		free(c);
+		return rc;
+	}
+	*out = c;
+	return 0;
+}
+
+static void drop_client(struct client *cl)
+{
+	close_fd(&cl->fd);
+	free(cl->answer);
+	*cl = (struct client){ .fd = -1 };
+}
+
+void control_remove(pid_t pid)
+{
+	char dir[CONTROL_PATH_MAX - 20], path[CONTROL_PATH_MAX];
+
+	if (control_dir(getuid(), dir, sizeof(dir)) || control_path(pid, getuid(), path))
+		return;
+	unlink(path);
+	rmdir(dir); /* the last one turns off the light */
+}
+
+void control_close(struct control *c)
+{
+	if (!c)
+		return;
+	for (int i = 0; i < CLIENTS_MAX; i++)
+		drop_client(&c->clients[i]);
+	close_fd(&c->fd);
+	control_remove(getpid());
+	free(c);
+}
+
+int control_pollfds(const struct control *c, struct pollfd *fds)
+{
+	int n = 0;
+
+	if (!c)
+		return 0;
+	fds[n++] = (struct pollfd){ .fd = c->fd, .events = POLLIN };
+	for (int i = 0; i < CLIENTS_MAX; i++) {
+		const struct client *cl = &c->clients[i];
+
+		if (cl->fd >= 0)
+			fds[n++] = (struct pollfd){
+				.fd = cl->fd,
+				.events = cl->answer ? POLLOUT : POLLIN,
+			};
+	}
+	return n;
+}
+
+static bool may_ask(int fd)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
+	       (cred.uid == 0 || cred.uid == getuid());
+}
+
+static void accept_client(struct control *c)
+{
+	int fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	for (int i = 0; i < CLIENTS_MAX && may_ask(fd); i++) {
+		if (c->clients[i].fd < 0) {
+			c->clients[i].fd = fd;
+			return;
+		}
+	}
+	close(fd);
+}
+
+static void write_answer(struct client *cl)
+{
+	ssize_t n = send(cl->fd, cl->answer + cl->sent, cl->size - cl->sent,
+			 MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n > 0)
+		cl->sent += (size_t)n;
+	if (n <= 0 || cl->sent == cl->size)
+		drop_client(cl);
+}
+
+static void read_request(struct client *cl,
+			 void (*answer)(void *ctx, const char *request, FILE *out), void *ctx)
+{
+	ssize_t n = recv(cl->fd, cl->request + cl->have, REQUEST_MAX - 1 - cl->have, MSG_DONTWAIT);
+	char *end;
+	FILE *out;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		drop_client(cl);
+		return;
+	}
+	cl->have += (size_t)n;
+	end = memchr(cl->request, '\n', cl->have);
+	if (!end && cl->have == REQUEST_MAX - 1)
+		drop_client(cl);
+	if (!end)
+		return;
+	*end = '\0';
+	out = open_memstream(&cl->answer, &cl->size);
+	if (out) {
+		answer(ctx, cl->request, out);
+		fclose(out);
+	}
+	if (out && cl->answer && cl->size)
+		write_answer(cl);
+	else
+		drop_client(cl);
+}
+
+void control_serve(struct control *c, const struct pollfd *fds, int n,
+		   void (*answer)(void *ctx, const char *request, FILE *out), void *ctx)
+{
+	for (int i = 0; i < n; i++) {
+		if (!fds[i].revents)
+			continue;
+		if (fds[i].fd == c->fd) {
+			accept_client(c);
+			continue;
+		}
+		for (int k = 0; k < CLIENTS_MAX; k++) {
+			struct client *cl = &c->clients[k];
+
+			if (cl->fd != fds[i].fd)
+				continue;
+			if (cl->answer)
+				write_answer(cl);
+			else
+				read_request(cl, answer, ctx);
+			break;
+		}
+	}
+}
+
+/* --- asking ------------------------------------------------------------------------------ */
+
+struct found {
+	unsigned n;
+	char path[CONTROL_PATH_MAX];
+	char list[128];
+};
+
+static void find_one(void *ctx, pid_t pid, const char *path)
+{
+	struct found *f = ctx;
+	int fd = connect_to(path);
+	size_t len = strlen(f->list);
+
+	if (fd < 0)
+		return;
+	close(fd);
+	f->n++;
+	str_copy(f->path, sizeof(f->path), path);
+	snprintf(f->list + len, sizeof(f->list) - len, "%s%d", len ? ", " : "", (int)pid);
+}
+
+/** uid_of - who runs @pid; (uid_t)-1 when it does not exist */
+static uid_t uid_of(pid_t pid)
+{
+	char path[32];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+	return stat(path, &st) < 0 ? (uid_t)-1 : st.st_uid;
+}
+
+/** find_instance - the path to connect to; 0, or -errno with a line in @err */
+static int find_instance(pid_t instance, char path[CONTROL_PATH_MAX], char *err, size_t errsize)
+{
+	struct found f = { .n = 0 };
+
+	if (instance) {
+		uid_t uid = uid_of(instance);
+
+		if (uid != (uid_t)-1 && !control_path(instance, uid, path)) {
+			/* Another user's is where that user's session has it, or in /tmp. */
+			if (uid != getuid() && access(path, F_OK) < 0)
+				snprintf(path, CONTROL_PATH_MAX, "/run/user/%u/weir/%d.sock",
+					 (unsigned)uid, (int)instance);
+			return 0;
+		}
+		snprintf(err, errsize, "--instance %d: no such process", (int)instance);
+		return -ESRCH;
+	}
+	each_instance(getuid(), find_one, &f);
+	if (f.n == 1) {
+		str_copy(path, CONTROL_PATH_MAX, f.path);
+		return 0;
+	}
+	if (f.n)
+		snprintf(err, errsize, "several instances run (%s): choose one with --instance PID",
+			 f.list);
+	else
+		snprintf(err, errsize, "no instance of weir runs as this user");
+	return f.n ? -EMFILE : -ESRCH;
+}
+
+static int copy_answer(int fd, FILE *out)
+{
+	char buf[8192];
+	ssize_t n;
+
+	while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
+		fwrite(buf, 1, (size_t)n, out);
+	return n < 0 ? -errno : 0;
+}
+
+int control_ask(pid_t instance, const char *request, FILE *out, char *err, size_t errsize)
+{
+	char path[CONTROL_PATH_MAX], line[REQUEST_MAX];
+	int rc = find_instance(instance, path, err, errsize), fd, n;
+
+	if (rc)
+		return rc;
+	fd = connect_to(path);
+	if (fd < 0) {
+		snprintf(err, errsize, "%s: %s", path, strerror(-fd));
+		return fd;
+	}
+	n = snprintf(line, sizeof(line), "%s\n", request);
+	rc = send(fd, line, (size_t)n, MSG_NOSIGNAL) < 0 ? -errno : copy_answer(fd, out);
+	if (rc)
+		snprintf(err, errsize, "%s: %s", path, strerror(-rc));
+	close(fd);
+	return rc;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * control: how a running weir is asked.
+ *
+ * `weir run` listens on $XDG_RUNTIME_DIR/weir/PID.sock, without that variable
+ * on /tmp/weir-UID/PID.sock; directory mode 0700, socket 0600, and each peer's
+ * credentials are checked as well: the same user, or root. A request is one
+ * line, the answer is text until end of file. Sockets of instances that died
+ * are swept by any later start.
+ */
+#ifndef WEIR_CONTROL_H
+#define WEIR_CONTROL_H
+
+#include <poll.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#define CONTROL_PATH_MAX 108
+#define CONTROL_FDS_MAX	 9 /* listener and clients */
+
+struct control;
+
+/** control_path - where instance @pid of user @uid listens; 0 or -ENAMETOOLONG */
+int control_path(pid_t pid, uid_t uid, char path[CONTROL_PATH_MAX]);
+/** control_open - sweep stale sockets and listen; 0 or -errno */
+int control_open(struct control **c);
+/** control_remove - remove the socket of instance @pid of this user (when it was killed) */
+void control_remove(pid_t pid);
+/** control_close - stop listening and remove the socket; @c may be NULL */
+void control_close(struct control *c);
+/** control_pollfds - what to poll; returns how many of @fds (CONTROL_FDS_MAX) were filled */
+int control_pollfds(const struct control *c, struct pollfd *fds);
+/**
+ * control_serve - accept, read and answer whatever is ready, without blocking
+ * @answer: writes the reply to @request to @out; an unknown request is its business
+ */
+void control_serve(struct control *c, const struct pollfd *fds, int n,
+		   void (*answer)(void *ctx, const char *request, FILE *out), void *ctx);
+
+/* --- the other end ------------------------------------------------------------- */
+
+/**
+ * control_ask - send @request to an instance and copy its answer to @out
+ * @instance: a pid, or 0: the only one of this user
+ *
+ * Returns 0, or -errno with one line in @err: none runs, several do (named), refused.
+ */
+int control_ask(pid_t instance, const char *request, FILE *out, char *err, size_t errsize);
+
+#endif
