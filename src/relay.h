@@ -53,6 +53,8 @@ struct relay {
 	/* private to each relay: owned by relay_*_init() */
 	struct relay_tcp_state *tcp;
 	struct relay_local *local; /* NULL: no resolver on loopback */
+	/* datagrams from a resolver on loopback (dest_is_dns()): relay_local_reply() */
+	int (*local_reply)(struct relay *r, const struct udpout *d);
 	struct relay_udp_state *udp;
 	struct relay_icmp_state *icmp;
 };

@@ -284,6 +284,9 @@ void dgram_give_error(struct relay *r, struct flow *f, int err, const struct icm
 
 	if (err)
 		rec->net_errno = err;
+	/* A resolver on the programs' own loopback: no packet of ours can reach them there. */
+	if (dest_is_dns(&r->dest, &rec->net))
+		return;
 	icmp_send_error_tuple(r->sink, rec->proto, &rec->app, &rec->net, rec->icmp_ident, payload,
 			      len, e);
 }

@@ -427,6 +427,7 @@ int relay_local_new(struct relay *r, const struct sandbox_dns *dns, unsigned n)
 	if (!r->local)
 		return -ENOMEM;
 	r->local->n = MIN(n, (unsigned)SANDBOX_DNS_MAX);
+	r->local_reply = relay_local_reply;
 	for (unsigned i = 0; i < r->local->n && !rc; i++) {
 		r->local->dns[i] = dns[i];
 		r->dest.dns[i] = dns[i].addr;

@@ -542,8 +542,11 @@ void relay_udp_packet(struct relay *r, const struct packet *p, struct pktbuf *bu
 
 static void write_down(struct relay *r, const struct udpout *u)
 {
-	/* The device's queue is full: the packet is lost, as on any link. */
-	if (udpout_send(r->sink, u, r->uso, r->mtu))
+	int rc = dest_is_dns(&r->dest, &u->from) ? r->local_reply(r, u)
+						 : udpout_send(r->sink, u, r->uso, r->mtu);
+
+	/* The device's or socket's queue is full: the packet is lost, as on any link. */
+	if (rc)
 		r->count.dgram_queue_full++;
 }
 
