@@ -590,7 +590,7 @@ unsigned engine_input(struct engine_conn *c, const struct packet *p, struct pktb
 	r = sanitize_segment(&numbers, &seg);
 	if (r.keepalive)
 		conn_event(c, ENGINE_EV_KEEPALIVE);
-	if (r.verdict == SANITIZE_ACK)
+	if (r.verdict == SANITIZE_ACK && !r.keepalive)
 		ack_now(c);
 	if (r.verdict != SANITIZE_PASS)
 		return take_events(c);
@@ -602,6 +602,12 @@ unsigned engine_input(struct engine_conn *c, const struct packet *p, struct pktb
 			conn_event(c, ENGINE_EV_ROOM);
 	}
 	return take_events(c);
+}
+
+void engine_ack(struct engine_conn *c)
+{
+	if (c->pcb)
+		ack_now(c);
 }
 
 void engine_settle(void)
