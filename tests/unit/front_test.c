@@ -3,7 +3,7 @@
  * front: what the gate lets through, in all combinations of packet and
  * virtio-net header that matter; fragments end to end; the error at time-out.
  * LINK: stack/front.o stack/reass.o stack/icmp.o stack/pktbuf.o stack/csum.o src/packet.o
- * src/base/addr.o src/base/hash.o src/base/util.o
+ * LINK: src/base/addr.o src/base/hash.o src/base/util.o
  */
 #include "stack.h"
 

@@ -3,7 +3,7 @@
  * reass: order, duplicates, overlaps, bounds, time; and a random run against the
  * datagram that was cut.
  * LINK: stack/reass.o stack/pktbuf.o stack/csum.o src/packet.o src/base/addr.o src/base/hash.o
- * src/base/util.o
+ * LINK: src/base/util.o
  */
 #include "reass.h"
 
