@@ -191,6 +191,18 @@ static void command_ended(struct keeper *k, int status)
 	tell(k, SANDBOX_EXITED, pid, status);
 }
 
+/**
+ * follow - stop and continue the supervisor with COMMAND, for the shell's job control
+ *
+ * Done here and not by the supervisor itself: what it learns of COMMAND may be
+ * out of date, and stopped by mistake it could not learn better.
+ */
+static void follow(struct keeper *k, bool stopped)
+{
+	k->stopped = stopped;
+	kill(k->args->supervisor, stopped ? SIGSTOP : SIGCONT);
+}
+
 /** reap - false when nothing runs inside any more */
 static bool reap(struct keeper *k)
 {
@@ -201,12 +213,10 @@ static bool reap(struct keeper *k)
 		if (pid != k->command)
 			continue;
 		if (WIFSTOPPED(status)) {
-			k->stopped = true;
+			follow(k, true);
 			tell(k, SANDBOX_STOPPED, pid, WSTOPSIG(status));
 		} else if (WIFCONTINUED(status)) {
-			k->stopped = false;
-			/* somebody may have continued COMMAND alone: the supervisor sleeps still */
-			kill(k->args->supervisor, SIGCONT);
+			follow(k, false);
 			tell(k, SANDBOX_CONTINUED, pid, 0);
 		} else {
 			command_ended(k, status);
@@ -267,6 +277,7 @@ static void pass_continue(struct keeper *k)
 {
 	pid_t group;
 
+	reap(k); /* the shell may have continued the group before us */
 	if (!k->command || !k->stopped)
 		return;
 	group = getpgid(k->command);
@@ -299,6 +310,7 @@ static bool obey(struct keeper *k, bool *chld)
 		return true;
 	case KEEPER_CONTINUE:
 		pass_continue(k);
+		*chld = true;
 		return true;
 	default:
 		return false;

@@ -32,7 +32,7 @@ bool proctree_pids_has(const struct proctree_pids *l, pid_t pid)
 	return false;
 }
 
-static int pids_add(struct proctree_pids *l, pid_t pid)
+int proctree_pids_add(struct proctree_pids *l, pid_t pid)
 {
 	if (l->n == l->room) {
 		size_t room = l->room ? 2 * l->room : 32;
@@ -89,7 +89,7 @@ static int children_scan(pid_t pid, struct proctree_pids *out)
 		pid_t p = (pid_t)strtol(e->d_name, NULL, 10);
 
 		if (!stat_read(p, &parent, &state) && parent == pid)
-			r = pids_add(out, p);
+			r = proctree_pids_add(out, p);
 	}
 	closedir(d);
 	return r;
@@ -106,7 +106,7 @@ static int children_of_thread(pid_t pid, const char *tid, struct proctree_pids *
 	if (!f)
 		return -errno;
 	while (!r && fscanf(f, "%d", &child) == 1)
-		r = pids_add(out, child);
+		r = proctree_pids_add(out, child);
 	fclose(f);
 	return r;
 }
@@ -154,7 +154,7 @@ size_t proctree_count(pid_t pid)
 
 		proctree_children(all.pid[i], &below);
 		for (size_t k = 0; k < below.n; k++) {
-			if (pids_add(&all, below.pid[k]))
+			if (proctree_pids_add(&all, below.pid[k]))
 				break;
 		}
 		proctree_pids_free(&below);

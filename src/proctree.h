@@ -15,6 +15,8 @@ struct proctree_pids {
 
 void proctree_pids_free(struct proctree_pids *l);
 bool proctree_pids_has(const struct proctree_pids *l, pid_t pid);
+/** proctree_pids_add - 0 or -ENOMEM */
+int proctree_pids_add(struct proctree_pids *l, pid_t pid);
 /** proctree_children - direct children of @pid, appended to @out; 0 or -errno */
 int proctree_children(pid_t pid, struct proctree_pids *out);
 /** proctree_count - how many processes descend from @pid (zombies not counted) */

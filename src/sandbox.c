@@ -186,8 +186,10 @@ void sandbox_close(struct sandbox *s)
 	}
 	s->n_dns = 0;
 	close_fd(&s->ctl_fd); /* whatever still runs inside ends with it */
-	if (s->keeper > 0)
+	if (s->keeper > 0) {
+		kill(s->keeper, SIGCONT);
 		waitpid(s->keeper, NULL, 0);
+	}
 	s->keeper = 0;
 	close_fd(&s->tun_fd);
 	close_fd(&s->diag_fd);

@@ -62,7 +62,7 @@ enum sandbox_event_type {
 	SANDBOX_FAILED,	   /* @text: one line, what to change; exit status 126 */
 	SANDBOX_STARTED,   /* @pid of COMMAND */
 	SANDBOX_EXEC_FAILED, /* @status = errno */
-	SANDBOX_STOPPED,   /* COMMAND was stopped by signal @status */
+	SANDBOX_STOPPED,   /* COMMAND was stopped by signal @status, and so were we */
 	SANDBOX_CONTINUED,
 	SANDBOX_EXITED,	   /* COMMAND ended: @status is a wait status */
 	SANDBOX_EMPTY,	   /* the last descendant has ended; the keeper exits */

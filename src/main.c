@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* main: the table of subcommands. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "demo.h"
+#include "doctor.h"
+#include "supervisor.h"
+
+#include "base/log.h"
+#include "base/util.h"
+
+#define STATUS_USAGE 2
+
+static int cmd_run(int argc, char **argv)
+{
+	struct config cfg;
+	struct demo demo = {0};
+	char err[256] = "";
+	int r;
+
+	config_default(&cfg);
+	r = config_parse_run(&cfg, argc, argv, err, sizeof(err));
+	if (r > 0) {
+		config_usage_run(STDOUT_FILENO);
+		return 0;
+	}
+	if (r) {
+		log_error("%s (see weir run --help)", err);
+		return STATUS_USAGE;
+	}
+	log_level = cfg.quiet ? LOG_WARN : cfg.verbose ? LOG_DEBUG : LOG_NOTE;
+	if (!cfg.command) {
+		r = demo_start(&demo, &cfg);
+		if (r)
+			die(1, "the demo's web server can't start: %s", strerror(-r));
+	}
+	r = supervisor_run(&cfg);
+	demo_stop(&demo);
+	return r;
+}
+
+static int cmd_doctor(int argc, char **argv)
+{
+	(void)argv;
+	if (argc > 1)
+		die(STATUS_USAGE, "doctor takes no arguments");
+	return doctor_run();
+}
+
+static int cmd_version(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	puts("weir " WEIR_VERSION);
+	return 0;
+}
+
+static int cmd_help(int argc, char **argv);
+
+static const struct command {
+	const char *name, *args, *help; /* no help: not for people */
+	int (*fn)(int argc, char **argv);
+} commands[] = {
+	{"run", "[OPTIONS] [--] [COMMAND [ARG...]]",
+	 "run COMMAND in a private network namespace and watch what it does;\n"
+	 "                without COMMAND a demo that needs no network", cmd_run},
+	{"doctor", "", "say what this machine allows, and what to change", cmd_doctor},
+	{"help", "[run]", "this text, or the options of `weir run`", cmd_help},
+	{"version", "", "print the version", cmd_version},
+	{"demo-client", "", NULL, demo_client},
+};
+
+static void usage(FILE *f)
+{
+	fputs("weir sends a program's network traffic through a TCP/IP stack of its own, and\n"
+	      "shows who talked to whom.\n\n",
+	      f);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (commands[i].help)
+			fprintf(f, "  weir %s %s\n                %s\n", commands[i].name,
+				commands[i].args, commands[i].help);
+	}
+	fputs("\nExit status of `weir run`: COMMAND's; 128+N when signal N ended it; 126 when weir can't\n"
+	      "set up or COMMAND can't be started, 127 when there is no such COMMAND; 2 for wrong usage.\n",
+	      f);
+}
+
+static int cmd_help(int argc, char **argv)
+{
+	if (argc > 1 && !strcmp(argv[1], "run"))
+		config_usage_run(STDOUT_FILENO);
+	else
+		usage(stdout);
+	return 0;
+}
+
+/**
+ * fill_std - no descriptor of ours may get the number of a closed standard stream
+ *
+ * Close-on-exec: COMMAND finds it closed as we did.
+ */
+static void fill_std(void)
+{
+	for (int fd = 0; fd < 3; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+			open("/dev/null", O_RDWR | O_CLOEXEC);
+	}
+}
+
+static const char *plain_name(const char *arg)
+{
+	if (!strcmp(arg, "--help") || !strcmp(arg, "-h"))
+		return "help";
+	if (!strcmp(arg, "--version") || !strcmp(arg, "-V"))
+		return "version";
+	return arg;
+}
+
+int main(int argc, char **argv)
+{
+	fill_std();
+	if (argc < 2) {
+		usage(stderr);
+		return STATUS_USAGE;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (!strcmp(commands[i].name, plain_name(argv[1])))
+			return commands[i].fn(argc - 1, argv + 1);
+	}
+	die(STATUS_USAGE, "%s: no such command (see weir --help)", argv[1]);
+}

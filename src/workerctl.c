@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: MIT */
+#include "workerctl.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "ipc.h"
+#include "owner_sockdiag.h"
+#include "worker.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/util.h"
+
+/* Messages handled before signals get their turn again. */
+#define SERVICE_BATCH 64
+/* Crashes that are put up with in a span of time; a loop of crashes helps nobody. */
+#define CRASH_MAX     5
+#define CRASH_SPAN_NS (10 * NSEC_PER_SEC)
+/* Lost flows named one by one; the flow log has all of them. */
+#define CRASH_LINES   10
+/* Bytes on their way to and from the worker: a burst of ended flows fits. */
+#define IPC_BUFFER    (4 << 20)
+/* Descriptors of a worker besides one for each flow. */
+#define NOFILE_SPARE  256
+
+/** struct waiting - a message that the worker's socket had no room for */
+struct waiting {
+	struct waiting *next;
+	struct ipc_msg msg;
+};
+
+struct workerctl {
+	struct workerctl_env env;
+	void *flows, *names; /* shared with the worker */
+	size_t flows_size, names_size;
+	pid_t pid;
+	int ipc_fd;
+	bool ready, drained, draining;
+	uint8_t *told; /* bit per owner id: this worker has it */
+	size_t told_size;
+	struct waiting *first, **last;
+	uint64_t crash[CRASH_MAX]; /* when the last ones were, oldest first */
+};
+
+/* --- life ------------------------------------------------------------------------ */
+
+static void *map_shared(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+struct workerctl *workerctl_new(const struct workerctl_env *env)
+{
+	struct workerctl *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	w->env = *env;
+	w->ipc_fd = -1;
+	w->last = &w->first;
+	w->flows_size = flow_table_shared_size(env->cfg->max_flows);
+	w->names_size = names_shared_size(WORKER_NAMES_MAX);
+	w->flows = map_shared(w->flows_size);
+	w->names = map_shared(w->names_size);
+	if (!w->flows || !w->names) {
+		workerctl_free(w);
+		return NULL;
+	}
+	return w;
+}
+
+static void forget_waiting(struct workerctl *w)
+{
+	while (w->first) {
+		struct waiting *m = w->first;
+
+		w->first = m->next;
+		free(m);
+	}
+	w->last = &w->first;
+}
+
+void workerctl_free(struct workerctl *w)
+{
+	if (!w)
+		return;
+	if (w->pid) {
+		kill(w->pid, SIGKILL);
+		waitpid(w->pid, NULL, 0);
+	}
+	close_fd(&w->ipc_fd);
+	forget_waiting(w);
+	if (w->flows)
+		munmap(w->flows, w->flows_size);
+	if (w->names)
+		munmap(w->names, w->names_size);
+	free(w->told);
+	free(w);
+}
+
+static _Noreturn void worker_child(const struct workerctl *w, int ipc_fd)
+{
+	const struct sandbox *s = w->env.sandbox;
+	const struct worker_args args = {
+		.cfg = w->env.cfg,
+		.sandbox = s,
+		.ipc_fd = ipc_fd,
+		.shared_flows = w->flows,
+		.shared_names = w->names,
+		.user = w->env.user,
+		.tell_open = w->env.cfg->live,
+	};
+	int keep[3 + 2 * SANDBOX_DNS_MAX] = {2, ipc_fd, s->tun_fd};
+	size_t n = 3;
+
+	for (unsigned i = 0; i < s->n_dns; i++) {
+		keep[n++] = s->dns[i].udp_fd;
+		keep[n++] = s->dns[i].tcp_fd;
+	}
+	int r = isolate_worker_early(keep, n, w->env.cfg->max_flows + (size_t)NOFILE_SPARE);
+
+	if (r)
+		log_error("worker cannot start: %s", strerror(-r));
+	exit(r ? 1 : worker_main(&args));
+}
+
+/** fresh - what the last worker has written or was told is not the next one's */
+static void fresh(struct workerctl *w)
+{
+	forget_waiting(w);
+	if (w->told)
+		memset(w->told, 0, w->told_size);
+	/* gives the pages back as well; memset() would touch all of them */
+	if (madvise(w->flows, w->flows_size, MADV_REMOVE))
+		memset(w->flows, 0, w->flows_size);
+	if (madvise(w->names, w->names_size, MADV_REMOVE))
+		memset(w->names, 0, w->names_size);
+	w->ready = w->drained = false;
+}
+
+int workerctl_start(struct workerctl *w)
+{
+	const int size = IPC_BUFFER;
+	int pair[2], r = 0;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
+		return -errno;
+	for (int i = 0; i < 2; i++) {
+		if (setsockopt(pair[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
+			setsockopt(pair[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	}
+	w->pid = fork();
+	if (w->pid == 0)
+		worker_child(w, pair[1]);
+	close(pair[1]);
+	if (w->pid < 0) {
+		r = -errno;
+		w->pid = 0;
+		close_fd(&pair[0]);
+	}
+	w->ipc_fd = pair[0];
+	return r;
+}
+
+int workerctl_fd(const struct workerctl *w)
+{
+	return w->ipc_fd;
+}
+
+pid_t workerctl_pid(const struct workerctl *w)
+{
+	return w->pid;
+}
+
+bool workerctl_ready(const struct workerctl *w)
+{
+	return w->ready;
+}
+
+bool workerctl_drained(const struct workerctl *w)
+{
+	return w->drained;
+}
+
+/* --- to the worker ------------------------------------------------------------------ */
+
+/** push - in order, nothing is lost; while messages wait no more queries are read */
+static void push(struct workerctl *w, const struct ipc_msg *m)
+{
+	struct waiting *e;
+
+	if (w->ipc_fd < 0)
+		return;
+	if (!w->first && ipc_send(w->ipc_fd, m) != -EAGAIN)
+		return; /* sent, or the worker is gone: its end is seen elsewhere */
+	e = malloc(sizeof(*e));
+	if (!e) {
+		log_warn("out of memory: an answer to the worker is lost");
+		return;
+	}
+	e->next = NULL;
+	memcpy(&e->msg, m, ipc_size(m));
+	*w->last = e;
+	w->last = &e->next;
+}
+
+static void push_waiting(struct workerctl *w)
+{
+	while (w->first) {
+		struct waiting *e = w->first;
+
+		if (ipc_send(w->ipc_fd, &e->msg) == -EAGAIN)
+			return;
+		w->first = e->next;
+		if (!w->first)
+			w->last = &w->first;
+		free(e);
+	}
+}
+
+static void push_empty(struct workerctl *w, enum ipc_type type)
+{
+	const struct ipc_msg m = {.type = type};
+
+	push(w, &m);
+}
+
+void workerctl_drain(struct workerctl *w)
+{
+	w->draining = true;
+	push_empty(w, IPC_DRAIN);
+}
+
+void workerctl_stop(struct workerctl *w)
+{
+	push_empty(w, IPC_STOP);
+}
+
+void workerctl_kill(struct workerctl *w)
+{
+	if (w->pid)
+		kill(w->pid, SIGKILL);
+}
+
+/* --- from the worker ----------------------------------------------------------------- */
+
+/** tell_first - has this worker not got owner @id yet? Then it counts as told from now on. */
+static bool tell_first(struct workerctl *w, uint32_t id)
+{
+	const size_t byte = id / 8;
+
+	if (byte >= w->told_size) {
+		size_t size = MAX(2 * w->told_size, byte + 64);
+		uint8_t *p = realloc(w->told, size);
+
+		if (!p)
+			return true; /* once more than needed does no harm */
+		memset(p + w->told_size, 0, size - w->told_size);
+		w->told = p;
+		w->told_size = size;
+	}
+	if (w->told[byte] & 1U << id % 8)
+		return false;
+	w->told[byte] |= (uint8_t)(1U << id % 8);
+	return true;
+}
+
+static void answer(struct workerctl *w, const struct ipc_msg *m)
+{
+	struct ipc_msg reply = {.type = IPC_OWNER_ANSWER, .count = m->count}, desc;
+	struct owner_query q[IPC_BATCH];
+	struct owner_answer a[IPC_BATCH];
+
+	for (uint32_t i = 0; i < m->count; i++)
+		q[i] = m->query[i].q;
+	owner_db_lookup(w->env.db, q, a, m->count);
+	for (uint32_t i = 0; i < m->count; i++) {
+		const struct owner *o = a[i].owner ? owner_db_get(w->env.db, a[i].owner) : NULL;
+
+		reply.answer[i] = (struct ipc_answer){.flow = m->query[i].flow, .a = a[i]};
+		if (!o || !tell_first(w, o->id))
+			continue;
+		desc.type = IPC_OWNER;
+		desc.count = 1;
+		desc.owner = *o;
+		push(w, &desc);
+	}
+	push(w, &reply);
+}
+
+static const struct owner *owner_of(const struct workerctl *w, const struct flow_rec *f)
+{
+	return f->owner ? owner_db_get(w->env.db, f->owner) : NULL;
+}
+
+static void take_message(struct workerctl *w, const struct ipc_msg *m)
+{
+	const struct flow_rec *f = &m->flow.rec;
+	const char *host = m->flow.host;
+
+	switch (m->type) {
+	case IPC_READY:
+		w->ready = true;
+		break;
+	case IPC_OWNER_QUERY:
+		answer(w, m);
+		break;
+	case IPC_FLOW_OPEN:
+		record_open(w->env.record, f, owner_of(w, f), *host ? host : NULL);
+		break;
+	case IPC_FLOW_END:
+		record_end(w->env.record, f, owner_of(w, f), *host ? host : NULL);
+		break;
+	case IPC_NOTICE:
+		log_note("%s", m->text);
+		break;
+	case IPC_DRAINED:
+		w->drained = true;
+		break;
+	default: /* a type that only goes the other way */
+		workerctl_kill(w);
+	}
+}
+
+short workerctl_events(const struct workerctl *w)
+{
+	return w->first ? POLLOUT : POLLIN;
+}
+
+/** read_some - up to @max messages; false at the end of the connection */
+static bool read_some(struct workerctl *w, unsigned max)
+{
+	struct ipc_msg m;
+	int r = 1;
+
+	while (max-- && w->ipc_fd >= 0 && (r = ipc_recv(w->ipc_fd, &m)) == 1)
+		take_message(w, &m);
+	if (r == 1 || r == -EAGAIN)
+		return true;
+	if (r) /* malformed: not our worker any more */
+		workerctl_kill(w);
+	close_fd(&w->ipc_fd); /* its death is reported by SIGCHLD */
+	return false;
+}
+
+void workerctl_service(struct workerctl *w)
+{
+	if (w->ipc_fd < 0)
+		return;
+	push_waiting(w);
+	if (!w->first)
+		read_some(w, SERVICE_BATCH);
+}
+
+/* --- after a crash ------------------------------------------------------------------- */
+
+/** printable - for the terminal: a program may choose its own name */
+static const char *printable(const char *text, char *out, size_t size)
+{
+	size_t n = str_copy(out, size, text);
+
+	for (size_t i = 0; i < n; i++) {
+		if ((unsigned char)out[i] < 0x20 || out[i] == 0x7f)
+			out[i] = '?';
+	}
+	return out;
+}
+
+static void say_lost(const struct workerctl *w, const struct flow_rec *f, const char *host)
+{
+	char to[ADDRPORT_STRLEN], comm[17], name[NAMES_HOST_MAX];
+	const struct owner *o = owner_of(w, f);
+
+	log_warn("lost: %s (pid %d) -> %s%s%s%s, %llu bytes up, %llu down",
+		 o ? printable(o->comm, comm, sizeof(comm)) : "unknown program", o ? o->pid : 0,
+		 addrport_format(&f->net, to), *host ? " (" : "",
+		 printable(host, name, sizeof(name)), *host ? ")" : "",
+		 (unsigned long long)f->up.bytes, (unsigned long long)f->down.bytes);
+}
+
+/** end_socket - the program's end of a lost connection; blocked calls return ECONNABORTED */
+static void end_socket(const struct workerctl *w, const struct flow_rec *f)
+{
+	const struct owner_query q = {.proto = f->proto, .app = f->app, .net = f->net};
+	int r = f->proto == IPPROTO_TCP ? owner_sockdiag_destroy(w->env.diag_fd, &q) : 0;
+
+	if (r && r != -ENOENT)
+		log_debug("a program's socket can't be ended: %s", strerror(-r));
+}
+
+/** lose_flow - @f is a copy: the original may have been left half written */
+static void lose_flow(const struct workerctl *w, struct flow_rec *f, bool say)
+{
+	char host[NAMES_HOST_MAX] = "";
+
+	if (f->host_slot)
+		names_text_at(w->names, WORKER_NAMES_MAX, f->host_slot, host);
+	f->reason = FLOW_ENDED_CRASH;
+	f->verdict = f->verdict ? 1 : 0;
+	f->owner_why = MIN(f->owner_why, (uint32_t)OWNER_WHY_MAX - 1);
+	f->end = clock_mono_ns();
+	if (say)
+		say_lost(w, f, host);
+	record_end(w->env.record, f, owner_of(w, f), *host ? host : NULL);
+}
+
+static void lose_flows(const struct workerctl *w)
+{
+	unsigned lost = 0;
+
+	for (uint32_t i = 0; i < w->env.cfg->max_flows; i++) {
+		struct flow_rec f = *flow_rec_at(w->flows, w->env.cfg->max_flows, i);
+
+		if (f.state <= FLOW_FREE || f.state >= FLOW_STATE_MAX)
+			continue;
+		end_socket(w, &f);
+		if (f.state == FLOW_CLOSING) /* was recorded as it ended */
+			continue;
+		lose_flow(w, &f, lost < CRASH_LINES);
+		lost++;
+	}
+	if (lost > CRASH_LINES)
+		log_warn("lost: %u more flows", lost - CRASH_LINES);
+}
+
+static void say_crash(int status)
+{
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+		log_warn("the worker was killed by its system call filter; starting another");
+	else if (WIFSIGNALED(status))
+		log_warn("the worker was killed by signal %d (%s); starting another",
+			 WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else
+		log_warn("the worker ended with status %d; starting another", WEXITSTATUS(status));
+}
+
+static bool crashes_too_often(struct workerctl *w)
+{
+	const uint64_t now = clock_mono_ns(), oldest = w->crash[0];
+
+	memmove(w->crash, w->crash + 1, sizeof(w->crash) - sizeof(w->crash[0]));
+	w->crash[CRASH_MAX - 1] = now;
+	return oldest && now - oldest < CRASH_SPAN_NS;
+}
+
+int workerctl_ended(struct workerctl *w, int status, bool expected)
+{
+	w->pid = 0;
+	forget_waiting(w);
+	while (w->ipc_fd >= 0 && read_some(w, SERVICE_BATCH)) {
+		struct pollfd p = {.fd = w->ipc_fd, .events = POLLIN};
+
+		if (w->ipc_fd >= 0 && poll(&p, 1, 0) == 0)
+			break;
+	}
+	close_fd(&w->ipc_fd);
+	if (expected)
+		return 0;
+	if (!w->ready)
+		return -ECHILD; /* it never worked: another would not either */
+	say_crash(status);
+	lose_flows(w);
+	if (crashes_too_often(w)) {
+		log_error("the worker crashed %d times in %llu s: giving up", CRASH_MAX + 1,
+			  (unsigned long long)(CRASH_SPAN_NS / NSEC_PER_SEC));
+		return -ELOOP;
+	}
+	fresh(w);
+	int r = workerctl_start(w);
+
+	if (!r && w->draining)
+		push_empty(w, IPC_DRAIN);
+	return r;
+}

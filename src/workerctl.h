@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * workerctl: the supervisor's half of the worker: starts it, answers its owner
+ * queries, records its flows, and clears up after its crash.
+ *
+ * A crash costs the worker's flows and nothing else. What they were is still in the
+ * shared memory that the worker wrote them to; the programs' sockets are ended through
+ * sock_diag, so that one that waits in recv() learns of it at once; a new worker goes on
+ * with the same device. Nothing that a worker says is believed beyond its own flows.
+ */
+#ifndef WEIR_WORKERCTL_H
+#define WEIR_WORKERCTL_H
+
+#include "config.h"
+#include "isolate.h"
+#include "owner.h"
+#include "record.h"
+#include "sandbox.h"
+
+/** struct workerctl_env - all borrowed */
+struct workerctl_env {
+	const struct config *cfg;
+	const struct sandbox *sandbox;
+	struct record *record;
+	struct owner_db *db;
+	int diag_fd;			 /* to end sockets inside */
+	const struct isolate_user *user; /* NULL: the worker stays who we are */
+};
+
+struct workerctl;
+
+/** workerctl_new - returns NULL on ENOMEM */
+struct workerctl *workerctl_new(const struct workerctl_env *env);
+/** workerctl_free - kills a worker that still runs */
+void workerctl_free(struct workerctl *w);
+/** workerctl_start - fork the worker; 0 or -errno */
+int workerctl_start(struct workerctl *w);
+
+int workerctl_fd(const struct workerctl *w); /* -1: no worker */
+short workerctl_events(const struct workerctl *w);
+/** workerctl_service - read and answer what has come, bounded */
+void workerctl_service(struct workerctl *w);
+
+pid_t workerctl_pid(const struct workerctl *w); /* 0: none */
+bool workerctl_ready(const struct workerctl *w);
+bool workerctl_drained(const struct workerctl *w);
+/** workerctl_drain - tell it, and any later one, that the last program has ended */
+void workerctl_drain(struct workerctl *w);
+void workerctl_stop(struct workerctl *w);
+/** workerctl_kill - it did not stop in time */
+void workerctl_kill(struct workerctl *w);
+/**
+ * workerctl_ended - it was reaped with @status
+ * @expected: it had been told to stop
+ *
+ * Reads what it still had said. Unless expected, reports what was lost, ends the
+ * programs' sockets and starts another worker. Returns 0, or -errno: no worker runs
+ * now (-ELOOP: too many crashes in a short time; said).
+ */
+int workerctl_ended(struct workerctl *w, int status, bool expected);
+
+#endif
