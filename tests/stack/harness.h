@@ -275,12 +275,19 @@ static void handshake(struct app *a, uint16_t mss, int scale)
 	sent_clear();
 }
 
-__attribute__((unused)) static struct app connected(bool v6, uint16_t port)
+/** connected_wnd - the handshake's last ACK announces @wnd (in units of 2^@scale) */
+static struct app connected_wnd(bool v6, uint16_t port, uint16_t wnd, int scale)
 {
 	struct app a = app_at(v6, port);
 
-	handshake(&a, 1460, 7);
+	a.wnd = wnd;
+	handshake(&a, 1460, scale);
 	return a;
+}
+
+__attribute__((unused)) static struct app connected(bool v6, uint16_t port)
+{
+	return connected_wnd(v6, port, 0xffff, 7);
 }
 
 /** ticks - let 250 ms pass @n times; events go to @a */
