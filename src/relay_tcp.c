@@ -33,12 +33,14 @@ int relay_tcp_init(struct relay *r)
 	r->tcp = malloc(sizeof(*r->tcp));
 	if (!r->tcp)
 		return -ENOMEM;
-	r->tcp->ready = r->tcp->starved = NULL;
+	*r->tcp = (struct relay_tcp_state){ .ready = NULL };
 	return 0;
 }
 
 void relay_tcp_exit(struct relay *r)
 {
+	if (r->tcp && r->tcp->buf)
+		pktbuf_put(r->tcp->buf);
 	free(r->tcp);
 	r->tcp = NULL;
 }

@@ -7,9 +7,6 @@
 
 #include "relay.h"
 
-/* What one recv() may bring: four of the largest segments. */
-#define RELAY_TCP_READ (256 * 1024)
-
 /**
  * struct relay_tcp - what a TCP flow needs beside its record
  * @conn: owned; NULL until the SYN is answered
@@ -51,7 +48,7 @@ struct relay_tcp {
 struct relay_tcp_state {
 	struct flow *ready;   /* had more to do than one turn allows */
 	struct flow *starved; /* waits for memory of others */
-	uint8_t buf[RELAY_TCP_READ];
+	struct pktbuf *buf;   /* owned: the next read's; NULL: take a fresh one */
 };
 
 static inline struct relay_tcp *relay_tcp_of(const struct flow *f)

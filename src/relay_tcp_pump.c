@@ -8,7 +8,9 @@
  *
  * Down: a recv() is never larger than what lwIP can send at once, so nothing
  * is kept in between, unless a hook holds bytes back: those wait in `held`,
- * and later reads go behind them.
+ * and later reads go behind them. A large read lies in a counted buffer that
+ * lwIP's segment refers to until it is acknowledged: no copy. A small one is copied, so
+ * that a trickle does not pin 64 KiB for each of its drops.
  *
  * Readiness is remembered (edge-triggered epoll): net_readable and net_writable
  * are true until EAGAIN says otherwise.
@@ -25,10 +27,13 @@
 #define DNS_PORT 53
 
 /*
- * Reads of one flow in one turn. Each is up to RELAY_TCP_READ, so one flow
- * may take about a millisecond before the others have theirs.
+ * Reads of one flow in one turn. Each is up to ENGINE_CHUNK, so one flow
+ * may take about half a millisecond before the others have theirs.
  */
-#define DOWN_READS_MAX 8
+#define DOWN_READS_MAX 16
+
+/* Reads below this are copied. */
+#define SHARE_MIN 16384
 
 /* Pieces of lwIP's queue looked at in one go; a window has at most 45 full segments. */
 #define UP_PIECES 16
@@ -239,12 +244,13 @@ static void learn(void *ctx, const uint8_t *msg, size_t len)
 
 /**
  * pass_down - show what is not accepted yet, write what is
+ * @buf: where @data lie, when they may be shared; else NULL
  * @ok: in: how many bytes of @data were accepted before; out: accepted but not written
  *
  * Returns how many bytes from the front were written, or HOOK_BLOCK.
  */
-static ssize_t pass_down(struct relay *r, struct flow *f, const uint8_t *data, size_t len,
-			 uint32_t *ok, bool last)
+static ssize_t pass_down(struct relay *r, struct flow *f, struct pktbuf *buf, const uint8_t *data,
+			 size_t len, uint32_t *ok, bool last)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
 	size_t done = 0;
@@ -257,7 +263,8 @@ static ssize_t pass_down(struct relay *r, struct flow *f, const uint8_t *data, s
 		*ok += (uint32_t)got;
 	}
 	while (*ok) {
-		ssize_t n = engine_write(rt->conn, data + done, *ok);
+		ssize_t n = buf ? engine_write_buf(rt->conn, buf, data + done, *ok)
+				: engine_write(rt->conn, data + done, *ok);
 
 		if (n <= 0)
 			break;
@@ -273,7 +280,7 @@ static ssize_t pass_down(struct relay *r, struct flow *f, const uint8_t *data, s
 static int flush_held(struct relay *r, struct flow *f, bool last)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
-	ssize_t done = pass_down(r, f, rt->held, rt->held_len, &rt->held_ok, last);
+	ssize_t done = pass_down(r, f, NULL, rt->held, rt->held_len, &rt->held_ok, last);
 
 	if (done < 0) {
 		relay_tcp_blocked(r, f, FLOW_ENDED_BLOCKED);
@@ -284,50 +291,71 @@ static int flush_held(struct relay *r, struct flow *f, bool last)
 	return rt->held_len ? 0 : 1;
 }
 
-/** read_down - one recv(); 1 = go on, 0 = nothing more now, -1 = the flow has ended */
-static int read_down(struct relay *r, struct flow *f, size_t room)
+/** read_buf - the buffer to read into, with one reference, ours; NULL on ENOMEM */
+static struct pktbuf *read_buf(struct relay_tcp_state *t)
+{
+	if (t->buf && t->buf->refs > 1) { /* a segment still refers to it */
+		pktbuf_put(t->buf);
+		t->buf = NULL;
+	}
+	if (!t->buf)
+		t->buf = pktbuf_get();
+	return t->buf;
+}
+
+/** take_down - @n bytes were read to @buf; 1 = go on, 0 = some are held, -1 = the flow has ended */
+static int take_down(struct relay *r, struct flow *f, struct pktbuf *buf, size_t n)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
-	uint8_t *buf = r->tcp->buf;
-	ssize_t n = netsock_recv(rt->fd, buf, MIN(room, (size_t)RELAY_TCP_READ));
-
-	if (n == -EAGAIN) {
-		rt->net_readable = false;
-		return 0;
-	}
-	if (n < 0) {
-		relay_tcp_net_failed(r, f, (int)-n);
-		return -1;
-	}
-	if (n == 0) {
-		rt->net_fin = true;
-		f->rec->down.fin = 1;
-		return 0;
-	}
-	if (!f->rec->first_byte)
-		f->rec->first_byte = r->now;
-	f->rec->last = r->now;
-	f->rec->down.bytes += (uint64_t)n;
-	f->rec->down.packets++;
-
 	uint32_t ok = rt->held_ok;
 	ssize_t done = 0;
 
+	if (!f->rec->first_byte)
+		f->rec->first_byte = r->now;
+	f->rec->last = r->now;
+	f->rec->down.bytes += n;
+	f->rec->down.packets++;
 	if (!rt->held_len) {
-		done = pass_down(r, f, buf, (size_t)n, &ok, false);
+		done = pass_down(r, f, n >= SHARE_MIN ? buf : NULL, buf->data, n, &ok, false);
 		if (done < 0) {
 			relay_tcp_blocked(r, f, FLOW_ENDED_BLOCKED);
 			return -1;
 		}
 	}
-	if (done == n)
+	if ((size_t)done == n)
 		return 1;
 	rt->held_ok = ok;
-	if (keep_down(r, rt, buf + done, (size_t)(n - done)) < 0) {
+	if (keep_down(r, rt, buf->data + done, n - (size_t)done) < 0) {
 		relay_tcp_blocked(r, f, FLOW_ENDED_LIMIT);
 		return -1;
 	}
 	return done ? 1 : flush_held(r, f, false);
+}
+
+/** read_down - one recv(); 1 = go on, 0 = nothing more now, -1 = the flow has ended */
+static int read_down(struct relay *r, struct flow *f, size_t room)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	struct pktbuf *buf = read_buf(r->tcp);
+	ssize_t n;
+
+	if (!buf) { /* the next tick may have more luck */
+		relay_tcp_again(&r->tcp->starved, f);
+		return 0;
+	}
+	n = netsock_recv(rt->fd, buf->data, MIN(room, (size_t)ENGINE_CHUNK));
+	if (n > 0)
+		return take_down(r, f, buf, (size_t)n);
+	if (n < 0 && n != -EAGAIN) {
+		relay_tcp_net_failed(r, f, (int)-n);
+		return -1;
+	}
+	rt->net_readable = false;
+	if (n == 0) {
+		rt->net_fin = true;
+		f->rec->down.fin = 1;
+	}
+	return 0;
 }
 
 static bool fin_down(struct relay *r, struct flow *f)
@@ -375,7 +403,7 @@ bool relay_tcp_pump_down(struct relay *r, struct flow *f)
 
 		if (rc < 0)
 			return false;
-		if (!rc && !rt->net_readable)
+		if (!rc && rt->queued)
 			break;
 	}
 	if (rt->net_fin && !rt->down_shut)
