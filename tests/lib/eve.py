@@ -1,0 +1,32 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""eve: checks a flow log.
+
+    eve.py FILE EXPRESSION [NAME=VALUE...]
+
+The Python expression sees `flows` (every line as an object that answers f.a.b for nested keys,
+None for what is missing), and the NAMEs as strings. Exit status 0 when it is true. A line that is
+not one JSON object makes every check fail.
+"""
+import json
+import sys
+
+
+class Record(dict):
+    def __getattr__(self, name):
+        return self.get(name)
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as f:
+        flows = [json.loads(line, object_hook=Record) for line in f]
+    names = dict(a.split("=", 1) for a in sys.argv[3:])
+    value = eval(sys.argv[2], {"flows": flows, **names})
+    if not value:
+        print(f"not true: {sys.argv[2]}")
+        for flow in flows[:20]:
+            print(json.dumps(flow))
+    sys.exit(0 if value else 1)
+
+
+main()

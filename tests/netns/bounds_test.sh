@@ -1,0 +1,120 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Every bound is enforced, said at most once a second, and never fatal. topology.sh: drawing.
+. "$(dirname "$0")/topology.sh"
+
+MANY=$TOP/tests/lib/many.py
+eve() { python3 "$TOP/tests/lib/eve.py" "$@"; }
+
+# bounded OPTIONS -- COMMAND: notices in $TMP/err, output in $OUT, run time in $TOOK
+bounded() {
+	local start=$SECONDS
+	OUT=$(in_host "$WEIR" run "$@" 2>"$TMP/err")
+	STATUS=$?
+	TOOK=$((SECONDS - start))
+}
+
+said() { # OPTION: at least once, and at most once a second
+	local n
+	n=$(grep -c -- "weir: .*$1" "$TMP/err")
+	check "$1 is said ($n times in $TOOK s)" test "$n" -ge 1 -a "$n" -le $((TOOK + 2))
+}
+
+alive_after() { # the same run still works when the crowd has gone
+	is "the program ended by itself" "$STATUS" 0
+	like "... and afterwards all is well" "$OUT" "good rounds 40 of 40"
+}
+
+max_flows() {
+	bounded --max-flows 50 -- bash -c "python3 $MANY 200 7001 $PLAIN4 | head -1
+		sleep 0.5; $B/tests/fidelity/probe echo 4 $PLAIN4 7001 2>/dev/null"
+	local opened
+	opened=$(sed -n 's/opened \([0-9]*\) .*/\1/p' <<<"$OUT")
+	check "--max-flows 50: $opened of 200 connections" test "${opened:-0}" -gt 0 -a \
+		"${opened:-999}" -le 50
+	like "the others were told, not left hanging" "$OUT" "errors: E"
+	check "... at once" test "$TOOK" -lt 20
+	said --max-flows
+	alive_after
+}
+
+max_half_open() {
+	# 60 connections to a server that never answers, then one to a healthy one
+	bounded --max-half-open 20 -- bash -c "
+		for i in \$(seq 60); do timeout 2 nc -w 2 $HOSTILE4 9004 & done; sleep 0.7
+		$B/tests/fidelity/probe connect 4 $PLAIN4 7001 2>/dev/null
+		wait; sleep 1; $B/tests/fidelity/probe echo 4 $PLAIN4 7001 2>/dev/null"
+	local seen
+	seen=$(in_net nft list set inet count ports | grep -o '\. 9004' | wc -l)
+	check "--max-half-open 20: $seen connections reached the silent server" test "$seen" -ge 1 -a \
+		"$seen" -le 20
+	said --max-half-open
+	alive_after
+}
+
+udp_flows() {
+	bounded --max-flows 50 --log "$TMP/udp.json" -- bash -c "python3 - $PLAIN4 <<'PY'
+import socket, sys
+socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(200)]
+good = 0
+for s in socks:
+    s.settimeout(0.02)
+    s.connect((sys.argv[1], 7101))
+    try:
+        s.send(b'x')
+        good += s.recv(9) == b'x'
+    except OSError:
+        pass
+print('good', good)
+PY"
+	like "--max-flows counts UDP: some, not all" "$OUT" "^good ([1-4]?[0-9]|50)$"
+	said --max-flows
+	check "no more flows than that are in the log at once" eve "$TMP/udp.json" \
+		"0 < len(flows) <= 50"
+}
+
+flow_buffer() {
+	bounded -q --flow-buffer 16k -- "$B/tests/fidelity/probe" slow_program 4 $PLAIN4
+	like "--flow-buffer 16k: slow program, whole and held up" "$OUT" \
+		"read 16777216 .*EOF.*held up"
+	bounded -q --flow-buffer 16k -- "$B/tests/fidelity/probe" slow_reader 4 $PLAIN4
+	like "--flow-buffer 16k: slow server, whole and held up" "$OUT" \
+		"held up yes.*answer \"16777216 "
+}
+
+total_buffer() {
+	bounded --total-buffer 256k -- bash -c "
+		for i in 1 2 3 4 5 6; do
+			$B/tests/fidelity/probe slow_reader 4 $PLAIN4 2>/dev/null & done; wait"
+	is "--total-buffer 256k: six slow servers get every byte" \
+		"$(grep -c '^answer "16777216 ' <<<"$OUT")" 6
+}
+
+bad_values() {
+	local o
+	for o in "--max-flows 0" "--max-flows x" "--max-half-open -1" "--flow-buffer 1" \
+		"--total-buffer 99999999999999999999"; do
+		bounded $o -- true
+		check "$o is refused" test "$STATUS" -ne 0
+		like "... and named" "$(cat "$TMP/err")" "${o%% *}"
+	done
+}
+
+need_weir
+need_tools tests/fidelity/probe tests/lib/peer tests/lib/hostile
+topology_up
+in_net nft 'table inet count {
+	set ports { type inet_service . inet_service; size 65535; flags dynamic; }
+	chain in {
+		type filter hook prerouting priority -300
+		tcp dport 9004 tcp flags syn add @ports { tcp sport . tcp dport }
+	}
+}'
+servers_up
+max_flows
+max_half_open
+udp_flows
+flow_buffer
+total_buffer
+bad_values
+done_testing
