@@ -1,18 +1,20 @@
 # weir - build, test, install.  `make help` lists the targets.
 #
-# Variables: CC=gcc|clang  SANITIZE=1 (ASan and UBSan)  V=1 (show commands)
+# Variables: CC=gcc|clang  SANITIZE=1 (ASan and UBSan)  V=1 (show commands)  JOBS=2 (tests at once)
 #            PREFIX=/usr/local  DESTDIR=
 
 PREFIX	?= /usr/local
-VARIANT	:= $(if $(SANITIZE),sanitize,$(if $(COVERAGE),coverage,release))$(if $(filter clang%,$(CC)),-clang)
+VARIANT	:= $(if $(FUZZER),fuzzer,$(if $(SANITIZE),sanitize,$(if $(COVERAGE),coverage,release)))$(if $(filter clang%,$(CC)),-clang)
 B	:= build/$(VARIANT)
 Q	:= $(if $(V),,@)
 VERSION	:= 0.1.0
+JOBS	?= 2
 
 WARN	:= -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
 	   -Wcast-qual -Wwrite-strings -Wvla -Wformat=2 -Werror
 SAN	:= $(if $(SANITIZE),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer) \
-	   $(if $(COVERAGE),--coverage)
+	   $(if $(COVERAGE),--coverage) \
+	   $(if $(FUZZER),-fsanitize=fuzzer-no-link$(comma)address$(comma)undefined)
 comma	:= ,
 PKGS	:= libuv libmnl libcap-ng libseccomp jansson libcrypto
 CFLAGS	?= -O2 -g
@@ -32,6 +34,7 @@ MAIN	:= $(B)/src/main.o
 UNIT	:= $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*_test.c))
 STACKT	:= $(patsubst tests/stack/%.c,$(B)/tests/stack/%,$(wildcard tests/stack/*_test.c))
 FUZZ	:= $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
+SCRIPTT	:= $(wildcard tests/netns/*_test.sh tests/fidelity/*_test.sh tests/abi/*_test.sh)
 TOOLS	:= $(patsubst tests/fidelity/%.c,$(B)/tests/fidelity/%,$(wildcard tests/fidelity/*.c)) \
 	   $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*.c)) \
 	   $(patsubst tests/lib/%.c,$(B)/tests/lib/%,$(wildcard tests/lib/*.c))
@@ -43,6 +46,10 @@ $(B)/weir: $(OBJ)
 	$(Q)$(CC) $(ALL_CFLAGS) -pie $(LDEXPORT) -o $@ $(OBJ) $(LDFLAGS) $(LIBS)
 
 $(B)/stack/tcp_engine.o $(B)/stack/csum_lwip.o $(B)/tests/stack/%.o $(B)/tests/fuzz/%.o: ALL_CFLAGS += $(LWIP_CFLAGS)
+
+# A fuzz target brings a main() of its own unless libFuzzer does.
+$(B)/tests/fuzz/%.o: ALL_CFLAGS += $(if $(FUZZER),-DFUZZ_LIBFUZZER,-DFUZZ_STANDALONE)
+$(FUZZ): LDFLAGS += $(if $(FUZZER),-fsanitize=fuzzer)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -68,15 +75,76 @@ $(TOOLS): $(B)/%: %.c
 	@echo "  CC    $<"
 	$(Q)$(CC) -std=gnu11 $(WARN) $(CFLAGS) -D_GNU_SOURCE -Itests/lib -o $@ $< -lpthread
 
+help:
+	@echo "make                build/release/weir (SANITIZE=1: build/sanitize/weir, CC=clang: ...-clang)"
+	@echo "make check          every test: unit, stack, netns, fidelity, abi (root for the last three)"
+	@echo "make unit | stack   these tests alone"
+	@echo "make check-mutants  break weir in many small ways; a test must notice each of them"
+	@echo "make fuzz-short     fuzz targets with fixed seeds; a million segments for the TCP engine"
+	@echo "make fuzz           libFuzzer with clang, FUZZ_SECS=60 for each target"
+	@echo "make lint           clang-tidy, cppcheck, levels, symbol names"
+	@echo "make format-check   clang-format, without changing anything"
+	@echo "make bench          against the direct path, pasta, slirp4netns (QUICK=1: short; root)"
+	@echo "make coverage       lines reached by unit and stack tests"
+	@echo "make install        program, man page, docs, under DESTDIR and PREFIX=$(PREFIX)"
+	@echo "make clean          remove build/"
+
 tools: $(TOOLS)
 unit: $(UNIT)
-	$(Q)prove -j2 $(UNIT)
+	$(Q)B=$(B) JOBS=$(JOBS) scripts/check.sh $(UNIT)
 stack: $(STACKT)
-	$(Q)prove -j2 $(STACKT)
+	$(Q)B=$(B) JOBS=$(JOBS) scripts/check.sh $(STACKT)
+check: $(B)/weir $(TOOLS) $(UNIT) $(STACKT)
+	$(Q)B=$(B) CC=$(CC) SANITIZE=$(SANITIZE) JOBS=$(JOBS) scripts/check.sh $(UNIT) $(STACKT) $(SCRIPTT)
+check-mutants:
+	$(Q)CC=$(CC) tests/mutants/run.sh
+
+# The engine's own count of steps is a million; the others say theirs.
+fuzz-short: $(FUZZ)
+	$(Q)for f in $(FUZZ); do echo "  FUZZ  $$f" && $$f || exit 1; done
+FUZZ_SECS ?= 60
+fuzz:
+	$(Q)$(MAKE) --no-print-directory CC=clang FUZZER=1 fuzzers
+	$(Q)for f in $(notdir $(FUZZ)); do \
+		mkdir -p build/corpus/$$f && \
+		build/fuzzer-clang/tests/fuzz/$$f -max_total_time=$(FUZZ_SECS) -max_len=4096 \
+			build/corpus/$$f || exit 1; \
+	done
+fuzzers: $(FUZZ)
+
+bench: $(B)/weir $(TOOLS)
+	$(Q)B=$(B) tests/bench/run.sh
+
+lint: $(OBJ)
+	$(Q)scripts/check-levels.sh $(B)
+	$(Q)scripts/check-symbols.sh $(OBJ)
+	$(Q)scripts/tidy.sh $(JOBS) "-std=gnu11 -D_GNU_SOURCE -DWEIR_VERSION=\"0\" -Isrc -Iinclude -Istack \
+		$(shell pkg-config --cflags lwip $(PKGS))" $(SRC)
+	$(Q)cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
+		--inline-suppr --suppress=missingIncludeSystem --suppress=checkersReport -j $(JOBS) \
+		-D_GNU_SOURCE -DWEIR_VERSION='"0"' -Isrc -Iinclude -Istack src stack
+format-check:
+	$(Q)clang-format --dry-run -Werror $(SRC) $(wildcard src/*.h src/base/*.h stack/*.h include/weir/*.h)
+
+coverage:
+	$(Q)$(MAKE) --no-print-directory COVERAGE=1 unit stack
+	$(Q)scripts/coverage.sh build/coverage
+
+$(B)/weir.1: docs/weir.1.scd
+	@mkdir -p $(@D)
+	$(Q)scdoc <$< >$@
+man: $(B)/weir.1
+
+install: $(B)/weir $(B)/weir.1
+	install -D -m 755 $(B)/weir $(DESTDIR)$(PREFIX)/bin/weir
+	install -D -m 644 $(B)/weir.1 $(DESTDIR)$(PREFIX)/share/man/man1/weir.1
+	install -d $(DESTDIR)$(PREFIX)/share/doc/weir
+	install -m 644 README.md CHANGELOG.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/weir
 
 clean:
 	rm -rf build
 
-.PHONY: all tools unit stack clean
+.PHONY: all help tools unit stack check check-mutants fuzz fuzz-short fuzzers bench lint format-check \
+	coverage man install clean
 .SECONDARY:
 -include $(OBJ:.o=.d) $(UNIT:=.d) $(STACKT:=.d) $(FUZZ:=.d)

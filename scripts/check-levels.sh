@@ -1,0 +1,68 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# check-levels.sh BUILD - who may include whom. A file sees its own level and lower ones; what it
+# really sees is read from the compiler's dependency files in BUILD.
+set -u
+B=$1
+bad=0
+
+# file (without suffix) -> level; docs/ARCHITECTURE.md explains them
+level() {
+	case $1 in
+	src/base/*) echo 0 ;;
+	src/packet | src/flow | src/config | src/timers | src/dest | src/names | src/dnsmsg | src/dnsstream) echo 1 ;;
+	src/hook | src/owner | src/owner_* | src/hooks/* | stack/stack | src/ipc | src/outbox | src/netsock) echo 2 ;;
+	src/netsock_dgram | src/tun | src/tundev | src/relay | src/relay_dgram | src/relay_tcp* | \
+		src/relay_udp | src/relay_icmp | stack/*) echo 3 ;;
+	src/relay_local | src/intercept | src/netcfg | src/sysctl | src/hostdns | src/explain | \
+		src/sandbox | src/inside | src/keeper | src/isolate | src/fds | src/proctree | \
+		src/control | src/record | src/record_*) echo 4 ;;
+	src/worker | src/workerctl | src/supervisor | src/demo | src/doctor | src/doctor_* | src/main) echo 5 ;;
+	esac
+}
+
+complain() {
+	echo "$*" >&2
+	bad=1
+}
+
+# the first prerequisite is the source itself; -MMD leaves system headers out
+prerequisites() { # DEPFILE
+	sed -n '1,/^$/p' "$1" | tr -d '\\\n' | sed 's/^[^:]*://; s/\.o:.*//' | tr ' ' '\n' |
+		sed 's|stack/\.\./||; s|[^/]*/\.\./||' | grep -E '\.[ch]$'
+}
+
+check_file() { # SOURCE
+	local source=$1 unit=${1%.c} mine header theirs
+	mine=$(level "$unit")
+	if [ -z "$mine" ]; then
+		complain "$source: has no level in scripts/check-levels.sh"
+		return
+	fi
+	for header in $(prerequisites "$B/$unit.d"); do
+		case $header in src/* | stack/*) ;; *) continue ;; esac
+		theirs=$(level "${header%.?}")
+		[ -n "$theirs" ] || complain "$header: has no level in scripts/check-levels.sh"
+		[ "${theirs:-0}" -le "$mine" ] || complain "$source (level $mine) sees $header (level $theirs)"
+	done
+}
+
+# library headers stay where they belong
+check_libraries() {
+	local f
+	f=$(grep -lE '#include [<"]lwip/' src/*.[ch] src/*/*.[ch] stack/*.[ch] 2>/dev/null |
+		grep -vE '^stack/(tcp_engine[a-z_]*|csum_lwip|engine_selftest)\.[ch]$')
+	[ -z "$f" ] || complain "lwIP's headers outside of stack/'s engine: $f"
+	for f in src/*.c src/base/*.c src/hooks/*.c; do
+		[ "$(level "${f%.c}")" -le 1 ] 2>/dev/null || continue
+		! grep -nE '#include <(uv|libmnl/|jansson|seccomp|cap-ng|openssl/|sys/epoll|sys/ioctl)' "$f" /dev/null ||
+			complain "$f: level $(level "${f%.c}") makes no system calls and uses no library"
+	done
+}
+
+for source in src/*.c src/base/*.c src/hooks/*.c stack/*.c; do
+	[ -e "$source" ] && [ -e "$B/${source%.c}.d" ] && check_file "$source"
+done
+check_libraries
+[ $bad = 0 ] && echo "  LEVELS ok"
+exit $bad
