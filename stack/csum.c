@@ -39,15 +39,19 @@ static uint64_t add_tail(uint64_t sum, const uint8_t *p, size_t len)
 uint64_t csum_add(uint64_t sum, const void *data, size_t len)
 {
 	const uint8_t *p = data;
-	uint64_t s[4] = {sum, 0, 0, 0};
+	uint64_t s0 = sum, s1 = 0, s2 = 0, s3 = 0;
 
 	for (; len >= 64; len -= 64, p += 64) {
-		for (int i = 0; i < 4; i++) {
-			s[i] = add_carry(s[i], load64(p + 8 * i));
-			s[i] = add_carry(s[i], load64(p + 32 + 8 * i));
-		}
+		s0 = add_carry(s0, load64(p));
+		s1 = add_carry(s1, load64(p + 8));
+		s2 = add_carry(s2, load64(p + 16));
+		s3 = add_carry(s3, load64(p + 24));
+		s0 = add_carry(s0, load64(p + 32));
+		s1 = add_carry(s1, load64(p + 40));
+		s2 = add_carry(s2, load64(p + 48));
+		s3 = add_carry(s3, load64(p + 56));
 	}
-	sum = add_carry(add_carry(s[0], s[1]), add_carry(s[2], s[3]));
+	sum = add_carry(add_carry(s0, s1), add_carry(s2, s3));
 	for (; len >= 8; len -= 8, p += 8)
 		sum = add_carry(sum, load64(p));
 	return len ? add_tail(sum, p, len) : sum;

@@ -12,8 +12,9 @@
  * the codes are those that Linux calls fatal, because a connected UDP socket
  * does not hear of the others ("network" and "host unreachable", 0 and 1)
  * without IP_RECVERR, while on the direct path it gets the errno from send()
- * itself. Errors that come from the network are not made here: they keep type
- * and code.
+ * itself. IPv6 has no fatal code for those two, so there a connected UDP socket
+ * stays without the errno; connect() of TCP hears of all codes in both families.
+ * Errors that come from the network are not made here: they keep type and code.
  *
  * All packets leave with complete checksums and an empty virtio-net header.
  */
