@@ -117,7 +117,8 @@ static int sink_write(void *ctx, const struct virtio_net_hdr *vh, const struct i
 			   .len = len - iphl - tcphl};
 	sent_options(s, tcp + 20, tcphl - 20);
 	s->data = malloc(s->len + 1);
-	memcpy(s->data, tcp + tcphl, s->len);
+	if (s->data)
+		memcpy(s->data, tcp + tcphl, s->len);
 	sent_count++;
 	return 0;
 }
