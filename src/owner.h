@@ -25,6 +25,7 @@ enum owner_why { /* why something is missing; owner_why_text() */
 	OWNER_NO_ANSWER,    /* the supervisor did not answer in time */
 	OWNER_UNSUPPORTED,  /* no look-up for this protocol */
 	OWNER_PENDING,	    /* not asked or not answered yet */
+	OWNER_SHARED,	    /* several sockets or processes fit and none before the others */
 	OWNER_WHY_MAX
 };
 
@@ -93,7 +94,13 @@ void owner_db_free(struct owner_db *db);
  */
 void owner_db_lookup(struct owner_db *db, const struct owner_query *q, struct owner_answer *out,
 		     unsigned n);
-/** owner_db_get - borrowed until the db is freed; NULL for an unknown id */
+/**
+ * owner_db_closed - a flow is over: its socket's fd number will be used again soon
+ *
+ * Optional, but keeps look-ups short for programs with very many sockets.
+ */
+void owner_db_closed(struct owner_db *db, uint32_t inode);
+/** owner_db_get - borrowed until the next look-up; NULL for an id unknown or long past */
 const struct owner *owner_db_get(const struct owner_db *db, uint32_t id);
 
 #endif

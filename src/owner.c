@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * owner: joins the kernel's answer (owner_sockdiag) with the process (owner_proc).
+ *
+ * Two things come between. Users: sock_diag speaks of users as the user namespace
+ * sees them in which the netlink socket was opened; with --map-root our caller is 0
+ * there. The keeper's uid_map translates back. Ping sockets: no sock_diag
+ * exists for them, so /proc/KEEPER/net/icmp{,6} is read, where the local port is the
+ * echo identifier; without a match the sender may be a raw socket, which has
+ * no identifier: with exactly one that fits it is named, with more none is.
+ */
+#include "owner.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "owner_proc.h"
+#include "owner_sockdiag.h"
+
+#define UID_RANGES_MAX 340 /* the kernel's own limit */
+#define UID_NONE       ((uint32_t)-1)
+
+struct uid_range {
+	uint32_t inside, outside, count;
+};
+
+struct owner_db {
+	int diag_fd;
+	pid_t keeper;
+	struct owner_proc *proc;
+	unsigned n_ranges;
+	struct uid_range ranges[UID_RANGES_MAX];
+};
+
+const char *owner_why_text(unsigned why)
+{
+	static const char *const text[OWNER_WHY_MAX] = {
+		[OWNER_KNOWN] = "known",
+		[OWNER_NO_SOCKET] = "the socket was closed already",
+		[OWNER_NO_PROCESS] = "no process in reach holds the socket",
+		[OWNER_DENIED] = "/proc of the holder is closed to us",
+		[OWNER_KERNEL] = "made by the kernel",
+		[OWNER_NO_ANSWER] = "the look-up was not answered in time",
+		[OWNER_UNSUPPORTED] = "no look-up for this protocol",
+		[OWNER_PENDING] = "not looked up yet",
+		[OWNER_SHARED] = "several sockets or processes fit",
+	};
+
+	return why < OWNER_WHY_MAX ? text[why] : "unknown";
+}
+
+/* --- users ------------------------------------------------------------------------ */
+
+static void read_uid_map(struct owner_db *db)
+{
+	struct uid_range r;
+	char path[32];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", db->keeper);
+	f = db->keeper > 0 ? fopen(path, "re") : NULL;
+	if (!f)
+		return;
+	while (db->n_ranges < UID_RANGES_MAX &&
+	       fscanf(f, "%u %u %u", &r.inside, &r.outside, &r.count) == 3)
+		db->ranges[db->n_ranges++] = r;
+	fclose(f);
+}
+
+/* uid_outside - unmapped users show as the overflow uid, which is nobody in particular */
+static uint32_t uid_outside(const struct owner_db *db, uint32_t uid)
+{
+	unsigned i;
+
+	if (!db->n_ranges)
+		return uid;
+	for (i = 0; i < db->n_ranges; i++)
+		if (uid - db->ranges[i].inside < db->ranges[i].count)
+			return db->ranges[i].outside + (uid - db->ranges[i].inside);
+	return UID_NONE;
+}
+
+/* --- ICMP ------------------------------------------------------------------------- */
+
+/* struct net_line - one socket of /proc/PID/net/{icmp,raw}{,6} */
+struct net_line {
+	struct addr local, remote;
+	unsigned lport; /* raw: the protocol */
+	uint32_t uid, inode;
+};
+
+/* parse_addr - the kernel prints an address as 32-bit words in the machine's order */
+static bool parse_addr(const char *hex, struct addr *a)
+{
+	uint32_t w[4];
+	size_t i, n = strcspn(hex, ":") / 8;
+
+	if (n != 1 && n != 4)
+		return false;
+	for (i = 0; i < n; i++)
+		if (sscanf(hex + i * 8, "%8x", &w[i]) != 1)
+			return false;
+	*a = n == 1 ? addr_from_v4(w) : addr_from_v6(w);
+	return true;
+}
+
+static bool parse_net_line(const char *line, struct net_line *l)
+{
+	char local[48], remote[48];
+	unsigned long inode;
+
+	if (sscanf(line, " %*u: %47s %47s %*x %*x:%*x %*x:%*x %*x %u %*u %lu", local, remote,
+		   &l->uid, &inode) != 4)
+		return false;
+	l->inode = (uint32_t)inode;
+	return parse_addr(local, &l->local) && parse_addr(remote, &l->remote) &&
+	       strchr(local, ':') && sscanf(strchr(local, ':'), ":%x", &l->lport) == 1;
+}
+
+static bool net_line_fits(const struct net_line *l, const struct owner_query *q)
+{
+	return (addr_is_unspecified(&l->local) || addr_equal(&l->local, &q->app.addr)) &&
+	       (addr_is_unspecified(&l->remote) || addr_equal(&l->remote, &q->net.addr));
+}
+
+/*
+ * count_lines - sockets of /proc/KEEPER/net/@name that could have sent @q
+ * @port: local port that they must have
+ *
+ * Adds to *@found, whose uid stays known only while all agree. Returns how many.
+ */
+static unsigned count_lines(const struct owner_db *db, const char *name, unsigned port,
+			    const struct owner_query *q, struct owner_sock *found)
+{
+	char path[48], line[512];
+	struct net_line l;
+	unsigned n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/net/%s", db->keeper, name);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (!parse_net_line(line, &l) || l.lport != port || !net_line_fits(&l, q))
+			continue;
+		found->uid = found->inode && found->uid != l.uid ? UID_NONE : l.uid;
+		found->inode = l.inode;
+		n++;
+	}
+	fclose(f);
+	return n;
+}
+
+/* icmp_socket - uids in /proc are in our own terms already: its reader's */
+static void icmp_socket(const struct owner_db *db, const struct owner_query *q,
+			struct owner_sock *s)
+{
+	bool six = q->proto == IPPROTO_ICMPV6;
+	const char *ping = six ? "icmp6" : "icmp", *raw = six ? "raw6" : "raw";
+	unsigned n;
+
+	*s = (struct owner_sock){ .uid = UID_NONE };
+	n = count_lines(db, ping, q->app.port, q, s);
+	if (!n) {
+		n = count_lines(db, raw, q->proto, q, s);
+		n += count_lines(db, raw, IPPROTO_RAW, q, s);
+	}
+	s->err = !n ? -ENOENT : n > 1 ? -EEXIST : 0;
+	if (s->err)
+		s->inode = 0;
+}
+
+/* --- answers ------------------------------------------------------------------------ */
+
+static uint32_t why_of(int err)
+{
+	switch (err) {
+	case 0:
+		return OWNER_KNOWN;
+	case -ENOENT:
+		return OWNER_NO_SOCKET;
+	case -EEXIST:
+		return OWNER_SHARED;
+	case -EPROTONOSUPPORT:
+	case -EOPNOTSUPP:
+		return OWNER_UNSUPPORTED;
+	default:
+		return OWNER_NO_ANSWER;
+	}
+}
+
+static void find_sockets(struct owner_db *db, const struct owner_query *q, struct owner_sock *s,
+			 unsigned n)
+{
+	unsigned i;
+
+	owner_sockdiag_lookup(db->diag_fd, q, s, n);
+	for (i = 0; i < n; i++)
+		if (q[i].proto == IPPROTO_ICMP || q[i].proto == IPPROTO_ICMPV6)
+			icmp_socket(db, &q[i], &s[i]);
+		else if (s[i].uid != UID_NONE)
+			s[i].uid = uid_outside(db, s[i].uid);
+}
+
+static void lookup_batch(struct owner_db *db, const struct owner_query *q,
+			 struct owner_answer *out, unsigned n)
+{
+	struct owner_sock s[OWNER_SOCKDIAG_BATCH];
+	struct owner_want w[OWNER_SOCKDIAG_BATCH];
+	unsigned i;
+
+	find_sockets(db, q, s, n);
+	for (i = 0; i < n; i++)
+		w[i] = (struct owner_want){ .inode = s[i].err ? 0 : s[i].inode, .uid = s[i].uid };
+	owner_proc_find(db->proc, w, n);
+	for (i = 0; i < n; i++)
+		out[i] = (struct owner_answer){
+			.owner = w[i].owner,
+			.uid = s[i].uid,
+			.inode = s[i].inode,
+			.cookie = s[i].cookie,
+			.why = s[i].err ? why_of(s[i].err) : w[i].why,
+		};
+}
+
+void owner_db_lookup(struct owner_db *db, const struct owner_query *q, struct owner_answer *out,
+		     unsigned n)
+{
+	unsigned done, part;
+
+	for (done = 0; done < n; done += part) {
+		part = MIN(n - done, OWNER_SOCKDIAG_BATCH);
+		lookup_batch(db, q + done, out + done, part);
+	}
+}
+
+struct owner_db *owner_db_new(const struct owner_db_config *cfg)
+{
+	struct owner_db *db = calloc(1, sizeof(*db));
+
+	if (!db)
+		return NULL;
+	db->proc = owner_proc_new(cfg->keeper, cfg->whole_proc);
+	if (!db->proc) {
+		free(db);
+		return NULL;
+	}
+	db->diag_fd = cfg->diag_fd;
+	db->keeper = cfg->keeper;
+	read_uid_map(db);
+	return db;
+}
+
+void owner_db_free(struct owner_db *db)
+{
+	if (!db)
+		return;
+	close_fd(&db->diag_fd);
+	owner_proc_free(db->proc);
+	free(db);
+}
+
+void owner_db_closed(struct owner_db *db, uint32_t inode)
+{
+	owner_proc_closed(db->proc, inode);
+}
+
+const struct owner *owner_db_get(const struct owner_db *db, uint32_t id)
+{
+	return owner_proc_get(db->proc, id);
+}
