@@ -140,7 +140,7 @@ static struct queue *queue_find(struct reass *r, const struct frag_key *k)
 {
 	struct queue *q = *bucket_of(r, k);
 
-	while (q && memcmp(&q->key, k, sizeof(*k)))
+	while (q && memcmp(&q->key, k, sizeof(*k)) != 0)
 		q = q->chain;
 	return q;
 }
@@ -157,16 +157,22 @@ static void queue_void(struct queue *q)
 	q->buf = NULL;
 }
 
-static void queue_free(struct reass *r, struct queue *q)
+static void queue_free(struct reass *r, struct age_list *age, struct queue *q)
 {
-	struct age_list *age = age_of(r, q);
 	struct queue **at = bucket_of(r, &q->key);
 
+	weir_assert((age->oldest == q) == !q->older);
 	while (*at != q)
 		at = &(*at)->chain;
 	*at = q->chain;
-	*(q->older ? &q->older->newer : &age->oldest) = q->newer;
-	*(q->newer ? &q->newer->older : &age->newest) = q->older;
+	if (q->older)
+		q->older->newer = q->newer;
+	else
+		age->oldest = q->newer;
+	if (q->newer)
+		q->newer->older = q->older;
+	else
+		age->newest = q->older;
 	r->count--;
 	queue_void(q);
 	free(q);
@@ -188,8 +194,11 @@ static struct queue *queue_new(struct reass *r, const struct frag_key *k, uint64
 	struct queue *q, **at = bucket_of(r, k);
 	struct age_list *age;
 
-	for (; r->count >= r->max; ++*evicted)
-		queue_free(r, queue_oldest(r));
+	if (r->count == r->max) {
+		q = queue_oldest(r);
+		queue_free(r, age_of(r, q), q);
+		++*evicted;
+	}
 	q = calloc(1, sizeof(*q));
 	if (!q)
 		return NULL;
@@ -204,7 +213,10 @@ static struct queue *queue_new(struct reass *r, const struct frag_key *k, uint64
 	*at = q;
 	age = age_of(r, q);
 	q->older = age->newest;
-	*(q->older ? &q->older->newer : &age->oldest) = q;
+	if (q->older)
+		q->older->newer = q;
+	else
+		age->oldest = q;
 	age->newest = q;
 	r->count++;
 	return q;
@@ -315,7 +327,7 @@ static enum reass_result queue_finish(struct reass *r, struct queue *q,
 	}
 	*whole = (struct reass_datagram){.buf = q->buf, .data = h, .len = len};
 	q->buf = NULL;
-	queue_free(r, q);
+	queue_free(r, age_of(r, q), q);
 	return REASS_WHOLE;
 }
 
@@ -405,7 +417,7 @@ static bool expire_one(struct reass *r, struct age_list *age, uint64_t now, stru
 		e->first = live && q->hdrlen;
 		if (e->first)
 			quote_first(q, e);
-		queue_free(r, q);
+		queue_free(r, age, q);
 		if (live)
 			return true;
 	}
@@ -445,7 +457,16 @@ void reass_free(struct reass *r)
 {
 	if (!r)
 		return;
-	while (r->count)
-		queue_free(r, queue_oldest(r));
+	for (int i = 0; i < 2; i++) {
+		struct queue *q = r->age[i].oldest;
+
+		while (q) {
+			struct queue *newer = q->newer;
+
+			queue_void(q);
+			free(q);
+			q = newer;
+		}
+	}
 	free(r);
 }

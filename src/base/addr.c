@@ -67,7 +67,7 @@ bool addr_in_prefix(const struct addr *a, const struct prefix *p)
 	unsigned whole = bits / 8, rest = bits % 8;
 
 	/* ::/0 holds every IPv6 address, and no IPv4 one although those are mapped */
-	if (addr_is_v4(a) != v4 || bits > 128 || memcmp(a->b, p->addr.b, whole))
+	if (addr_is_v4(a) != v4 || bits > 128 || memcmp(a->b, p->addr.b, whole) != 0)
 		return false;
 	return !rest || !((a->b[whole] ^ p->addr.b[whole]) >> (8 - rest));
 }
