@@ -115,13 +115,19 @@ fuzzers: $(FUZZ)
 bench: $(B)/weir $(TOOLS)
 	$(Q)B=$(B) tests/bench/run.sh
 
-lint: $(OBJ)
+lint: lint-levels lint-symbols lint-tidy lint-cppcheck
+lint-levels: $(OBJ)
 	$(Q)scripts/check-levels.sh $(B)
+lint-symbols: $(OBJ)
 	$(Q)scripts/check-symbols.sh $(OBJ)
+lint-tidy:
+	@echo "  TIDY  $(words $(SRC)) files"
 	$(Q)scripts/tidy.sh $(JOBS) "-std=gnu11 -D_GNU_SOURCE -DWEIR_VERSION=\"0\" -Isrc -Iinclude -Istack \
 		$(shell pkg-config --cflags lwip $(PKGS))" $(SRC)
+lint-cppcheck:
+	@echo "  CPPCHECK"
 	$(Q)cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
-		--inline-suppr --suppress=missingIncludeSystem --suppress=checkersReport -j $(JOBS) \
+		--inline-suppr --suppress=missingIncludeSystem -j $(JOBS) \
 		-D_GNU_SOURCE -DWEIR_VERSION='"0"' -Isrc -Iinclude -Istack src stack
 format-check:
 	$(Q)clang-format --dry-run -Werror $(SRC) $(wildcard src/*.h src/base/*.h stack/*.h include/weir/*.h)
@@ -144,7 +150,8 @@ install: $(B)/weir $(B)/weir.1
 clean:
 	rm -rf build
 
-.PHONY: all help tools unit stack check check-mutants fuzz fuzz-short fuzzers bench lint format-check \
+.PHONY: all help tools unit stack check check-mutants fuzz fuzz-short fuzzers bench lint lint-levels lint-symbols \
+	lint-tidy lint-cppcheck format-check \
 	coverage man install clean
 .SECONDARY:
 -include $(OBJ:.o=.d) $(UNIT:=.d) $(STACKT:=.d) $(FUZZ:=.d)
