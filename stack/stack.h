@@ -71,9 +71,9 @@ struct stack_sink {
 /* ---- in: front ---------------------------------------------------------------- */
 
 enum front_result {
-	FRONT_PACKET,	/* *p is a whole, checked packet */
-	FRONT_HELD,	/* a fragment, kept until its datagram is whole */
-	FRONT_DROPPED,	/* malformed, martian or over a bound; counted */
+	FRONT_PACKET, /* *p is a whole, checked packet */
+	FRONT_HELD, /* a fragment, kept until its datagram is whole */
+	FRONT_DROPPED, /* malformed, martian or over a bound; counted */
 };
 
 struct front; /* owns reassembly */
@@ -121,9 +121,9 @@ struct engine_conn; /* one lwIP connection; owned by the engine */
 
 struct engine_config {
 	const struct stack_sink *sink;
-	bool gso;	       /* the sink takes GSO packets (TUN with TSO) */
-	unsigned mtu;	       /* of weir0: bounds segments when gso is off */
-	unsigned send_buffer;  /* bytes lwIP may hold unacknowledged per connection */
+	bool gso; /* the sink takes GSO packets (TUN with TSO) */
+	unsigned mtu; /* of weir0: bounds segments when gso is off */
+	unsigned send_buffer; /* bytes lwIP may hold unacknowledged per connection */
 };
 
 /**
@@ -252,9 +252,9 @@ void icmp_send_error(const struct stack_sink *sink, const struct packet *p,
  * @payload: of UDP the datagram; of an echo the message with its 8-byte header, as
  *           a ping socket's error queue returns it (type and identifier are put right)
  */
-void icmp_send_error_tuple(const struct stack_sink *sink, uint8_t proto,
-			   const struct addrport *app, const struct addrport *net, uint16_t ident,
-			   const void *payload, size_t len, const struct icmp_error *e);
+void icmp_send_error_tuple(const struct stack_sink *sink, uint8_t proto, const struct addrport *app,
+			   const struct addrport *net, uint16_t ident, const void *payload,
+			   size_t len, const struct icmp_error *e);
 /** icmp_send_echo_reply - an echo reply as the peer @from sent it */
 void icmp_send_echo_reply(const struct stack_sink *sink, const struct addr *from,
 			  const struct addr *app, uint16_t ident, uint16_t seqno, uint8_t ttl,

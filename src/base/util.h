@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <sys/param.h> /* MIN, MAX */
 
-#define ARRAY_SIZE(a)	       (sizeof(a) / sizeof((a)[0]))
-#define container_of(p, t, m) ((t *)(void *)((char *)(p) - offsetof(t, m)))
+#define ARRAY_SIZE(a)	      (sizeof(a) / sizeof((a)[0]))
+#define container_of(p, t, m) ((t *)(void *)((char *)(p)-offsetof(t, m)))
 
 /**
  * weir_assert - for our own bugs only, never to judge input; stays in release builds
