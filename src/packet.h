@@ -17,18 +17,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum packet_drop { /* why packet_parse() refused; indexes counters */
-		   PACKET_OK,
-		   PACKET_SHORT, /* buffer ends before a header or the stated length */
-		   PACKET_VERSION, /* neither 4 nor 6 */
-		   PACKET_HEADER, /* IHL, total length or extension header malformed */
-		   PACKET_CHECKSUM, /* IPv4 header checksum */
-		   PACKET_MARTIAN, /* loopback, unspecified or multicast source; loopback or
-				    * unspecified destination; IPv6 that looks like mapped IPv4 */
-		   PACKET_SOURCE_ROUTE, /* RFC 7126 LSRR/SSRR, RFC 5095 type 0 routing header */
-		   PACKET_FRAGMENT, /* a fragment that ends past 65535 or is empty */
-		   PACKET_TRANSPORT, /* transport header does not fit or contradicts itself */
-		   PACKET_DROP_MAX
+/** enum packet_drop - why packet_parse() refused; indexes counters */
+enum packet_drop {
+	PACKET_OK,
+	PACKET_SHORT, /* buffer ends before a header or the stated length */
+	PACKET_VERSION, /* neither 4 nor 6 */
+	PACKET_HEADER, /* IHL, total length or extension header malformed */
+	PACKET_CHECKSUM, /* IPv4 header checksum */
+	PACKET_MARTIAN, /* loopback, unspecified or multicast source; loopback or
+			 * unspecified destination; IPv6 that looks like mapped IPv4 */
+	PACKET_SOURCE_ROUTE, /* RFC 7126 LSRR/SSRR, RFC 5095 type 0 routing header */
+	PACKET_FRAGMENT, /* a fragment that ends past 65535 or is empty */
+	PACKET_TRANSPORT, /* transport header does not fit or contradicts itself */
+	PACKET_DROP_MAX
 };
 
 #define TCPF_FIN 0x01
