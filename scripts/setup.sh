@@ -8,7 +8,7 @@ build="gcc make pkg-config libc6-dev liblwip-dev libuv1-dev libmnl-dev libcap-ng
 	libjansson-dev libssl-dev scdoc"
 tests="clang clang-tidy clang-format cppcheck libclang-rt-dev iproute2 nftables util-linux procps curl git
 	openssl iperf3 nginx dnsutils iputils-ping traceroute mtr-tiny netcat-openbsd socat openssh-server
-	openssh-client ethtool tcpdump strace passt slirp4netns perl python3 expect tmux gdb valgrind patch"
+	openssh-client ethtool tcpdump strace passt slirp4netns perl python3 tmux gdb valgrind patch"
 
 usage() {
 	echo "usage: setup.sh [--test]"
@@ -32,7 +32,6 @@ installed() {
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-# a package that this release does not know (or names otherwise) is left out and said
 missing=
 for p in $wanted; do
 	installed "$p" || missing="$missing $p"
@@ -53,6 +52,7 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 echo "setup.sh: apt-get update"
 $as_root apt-get update -qq
+# a package that this release does not know (or names otherwise) is left out and said
 known=
 for p in $missing; do
 	if apt-cache show "$p" >/dev/null 2>&1; then
