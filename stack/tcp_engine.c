@@ -62,12 +62,19 @@ _Static_assert(sizeof(void *) != 8 || sizeof(struct tcp_pcb) == 288, "another lw
 _Static_assert(sizeof(void *) != 8 || sizeof(struct tcp_seg) == 32, "another lwIP");
 _Static_assert(LWIP_VERSION_MAJOR == 2 && LWIP_VERSION_MINOR == 1, "another lwIP");
 
-#define QUEUE_MAX      512 /* segments under way per connection: lwIP walks them */
-#define COPY_BELOW     16384 /* smaller pieces are copied instead of pinning a packet buffer */
-#define DEFAULT_MTU    1500
-#define TTL	       64 /* lwIP's 255 is not what any kernel sends */
-#define TCP_HDR	       20
-#define HEADROOM       LWIP_MEM_ALIGN_SIZE((u16_t)PBUF_TRANSPORT)
+#define QUEUE_MAX   512 /* segments under way per connection: lwIP walks them */
+#define COPY_BELOW  16384 /* smaller pieces are copied instead of pinning a packet buffer */
+#define DEFAULT_MTU 1500
+#define TTL	    64 /* lwIP's 255 is not what any kernel sends */
+#define TCP_HDR	    20
+#define HEADROOM    LWIP_MEM_ALIGN_SIZE((u16_t)PBUF_TRANSPORT)
+/*
+ * Twice lwIP's window, the most that its window scale of 1 can announce: two
+ * segments of 64 KiB can be under way, so that the program writes one while the
+ * other is relayed (measured: half as much throughput again).
+ */
+#define RECV_WINDOW    (65535 << TCP_RCV_SCALE)
+#define UPDATE_MIN     (4 * TCP_MSS) /* a window that opens by this much is told at once */
 #define ISS_PER_TICK   62500 /* RFC 6528: one each 4 us */
 #define ISS_PER_ACCEPT 4096
 
@@ -248,6 +255,11 @@ static void on_err(void *arg, err_t err)
 	conn_over(arg, err == ERR_CLSD ? ENGINE_EV_CLOSED : ENGINE_EV_RESET);
 }
 
+static uint32_t window_max(const struct tcp_pcb *pcb)
+{
+	return pcb->flags & TF_WND_SCALE ? RECV_WINDOW : 65535;
+}
+
 /** on_accept - the handshake is complete; from here on lwIP may think big */
 static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
 {
@@ -258,6 +270,7 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
 	pcb->mss = eng.cfg.gso ? ENGINE_CHUNK : c->mss;
 	pcb->snd_buf = pcb->ssthresh = eng.cfg.send_buffer;
 	tcp_nagle_disable(pcb);
+	pcb->rcv_wnd += window_max(pcb) - 65535; /* announced with the next ACK */
 	c->open = true;
 	c->snd_end = pcb->snd_lbb;
 	conn_event(c, ENGINE_EV_OPEN | ENGINE_EV_ROOM);
@@ -632,17 +645,19 @@ size_t engine_pending(const struct engine_conn *c)
 	return c->rx.bytes;
 }
 
-/** open_window - tell lwIP, which sends an update when it is worth one */
+/**
+ * open_window - @len bytes more; tell the program when it is worth a packet
+ *
+ * As tcp_recved(), which knows of lwIP's own window only.
+ */
 static void open_window(struct tcp_pcb *pcb, uint16_t real_mss, size_t len)
 {
 	uint16_t mss = pcb->mss;
-	u16_t n;
 
+	pcb->rcv_wnd = (tcpwnd_size_t)MIN(pcb->rcv_wnd + len, window_max(pcb));
 	pcb->mss = real_mss; /* lwIP rounds the window by it */
-	for (; len; len -= n) {
-		n = (u16_t)MIN(len, (size_t)0xffff);
-		tcp_recved(pcb, n);
-	}
+	if (tcp_update_rcv_ann_wnd(pcb) >= UPDATE_MIN)
+		tcp_ack_now(pcb);
 	pcb->mss = mss;
 }
 
@@ -653,10 +668,10 @@ void engine_consume(struct engine_conn *c, size_t len)
 		return;
 	enter(c);
 	open_window(c->pcb, c->mss, len);
-	if (!c->rx.bytes && c->pcb->flags & (TF_ACK_DELAY | TF_ACK_NOW)) {
+	if (!c->rx.bytes && c->pcb->flags & TF_ACK_DELAY)
 		tcp_ack_now(c->pcb);
+	if (c->pcb->flags & TF_ACK_NOW)
 		tcp_output(c->pcb);
-	}
 	leave(c);
 }
 

@@ -274,7 +274,7 @@ static void step_read(struct conn *c)
 	for (int i = 0; i < n; i++)
 		sum += iov[i].iov_len;
 	check(sum <= engine_pending(c->c), "peek shows more than pending");
-	check(engine_pending(c->c) <= 65535, "more queued than the window");
+	check(engine_pending(c->c) <= 131071, "more queued than the window");
 	if (sum)
 		engine_consume(c->c, below(3) ? sum : 1 + below((uint32_t)sum));
 }
