@@ -354,14 +354,25 @@ void relay_tcp_engine(struct relay *r, struct flow *f, unsigned ev)
 	settle(r, f);
 }
 
+/**
+ * connect_event - the connect is decided
+ *
+ * ECONNRESET is no answer to a SYN (that is ECONNREFUSED): the connection was
+ * made and then reset, and the program sees it happen in this order too.
+ */
 static void connect_event(struct relay *r, struct flow *f, uint32_t ev)
 {
-	int err = netsock_error(relay_tcp_of(f)->fd);
+	struct relay_tcp *rt = relay_tcp_of(f);
+	int err = netsock_error(rt->fd);
 
 	if (!err && !(ev & EPOLLOUT))
 		return;
-	if (ev & (EPOLLIN | EPOLLRDHUP))
-		relay_tcp_of(f)->net_readable = true;
+	if (ev & (EPOLLIN | EPOLLRDHUP | EPOLLERR))
+		rt->net_readable = true;
+	if (err == ECONNRESET) {
+		rt->net_err = (int16_t)err;
+		err = 0;
+	}
 	connect_result(r, f, err);
 }
 

@@ -28,6 +28,7 @@ struct relay_tcp {
 	int fd;
 	uint16_t syn_len;
 	int16_t connect_err;
+	int16_t net_err; /* reset between the handshake and our look at it */
 	bool connected : 1;
 	bool net_readable : 1;
 	bool net_writable : 1;

@@ -346,6 +346,8 @@ static int read_down(struct relay *r, struct flow *f, size_t room)
 	n = netsock_recv(rt->fd, buf->data, MIN(room, (size_t)ENGINE_CHUNK));
 	if (n > 0)
 		return take_down(r, f, buf, (size_t)n);
+	if (n == 0 && rt->net_err)
+		n = -rt->net_err;
 	if (n < 0 && n != -EAGAIN) {
 		relay_tcp_net_failed(r, f, (int)-n);
 		return -1;

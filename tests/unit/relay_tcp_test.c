@@ -580,6 +580,18 @@ static void resets_cross(void)
 	tap_ok(conn.tx_len == 700 && conn.aborted && why == FLOW_ENDED_RESET_NET,
 	       "what came before the peer's RST goes first");
 	teardown("RST down");
+
+	setup();
+	f = connecting();
+	relay_tcp_owned(&r, f);
+	sock.err = ECONNRESET;
+	relay_tcp_net(&r, f, EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLRDHUP);
+	tap_ok(accepts == 1 && !ended, "reset right after the handshake: the handshake first");
+	conn.room = 5000;
+	sock.fin = true; /* the error was read: recv() says 0 */
+	relay_tcp_engine(&r, f, ENGINE_EV_OPEN);
+	tap_ok(conn.aborted && why == FLOW_ENDED_RESET_NET, "then the reset");
+	teardown("RST at once");
 }
 
 static void back_pressure_holds_both_ways(void)
