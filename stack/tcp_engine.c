@@ -972,7 +972,7 @@ size_t engine_memory(void)
 /* ---- start and end of the engine
  * ---------------------------------------------------------------------- */
 
-static err_t netif_setup(struct netif *netif)
+static err_t setup_netif(struct netif *netif)
 {
 	netif->name[0] = 'w';
 	netif->name[1] = 'r';
@@ -1000,7 +1000,7 @@ static int start_lwip(void)
 	if (!eng.lwip_started)
 		lwip_init();
 	eng.lwip_started = true;
-	if (!netif_add(&eng.netif, NULL, NULL, NULL, NULL, netif_setup, never_input))
+	if (!netif_add(&eng.netif, NULL, NULL, NULL, NULL, setup_netif, never_input))
 		return -ENOMEM;
 	netif_set_link_up(&eng.netif);
 	netif_set_up(&eng.netif);
