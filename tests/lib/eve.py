@@ -18,10 +18,17 @@ class Record(dict):
 
 
 def main():
-    with open(sys.argv[1], encoding="utf-8") as f:
-        flows = [json.loads(line, object_hook=Record) for line in f]
+    try:
+        with open(sys.argv[1], encoding="utf-8") as f:
+            flows = [json.loads(line, object_hook=Record) for line in f]
+    except (OSError, ValueError) as e:
+        sys.exit(f"{sys.argv[1]}: {e}")
     names = dict(a.split("=", 1) for a in sys.argv[3:])
-    value = eval(sys.argv[2], {"flows": flows, **names})
+    try:
+        # one namespace for all, so that comprehensions see the names; lines may be broken anywhere
+        value = eval("(" + sys.argv[2] + ")", {"flows": flows, **names})
+    except (AttributeError, IndexError, TypeError) as e:
+        value = print(f"{type(e).__name__}: {e}")
     if not value:
         print(f"not true: {sys.argv[2]}")
         for flow in flows[:20]:

@@ -5,13 +5,16 @@
     many.py N PORT ADDR [ADDR...]
 
 Opens all (at most 200 handshakes under way), then sends two different messages on each and
-compares the echoes, then closes all. Prints "opened X echoed Y errors: NAME count ...".
+compares the echoes, then closes all. PATIENCE in the environment is the longest wait for each
+step, in seconds (30). Prints "opened X echoed Y errors: NAME count ...".
 """
 import asyncio
 import collections
 import errno
+import os
 import sys
 
+patience = float(os.environ.get("PATIENCE", 30))
 errors = collections.Counter()
 
 
@@ -23,7 +26,7 @@ def note(e):
 async def open_one(gate, addr, port):
     async with gate:
         try:
-            return await asyncio.wait_for(asyncio.open_connection(addr, port), 30)
+            return await asyncio.wait_for(asyncio.open_connection(addr, port), patience)
         except (OSError, asyncio.TimeoutError) as e:
             note(e)
             return None
@@ -34,7 +37,7 @@ async def echo_one(i, reader, writer):
         for turn in range(2):
             message = f"connection {i} turn {turn};".encode() * 10
             writer.write(message)
-            if await asyncio.wait_for(reader.readexactly(len(message)), 30) != message:
+            if await asyncio.wait_for(reader.readexactly(len(message)), patience) != message:
                 errors["mixed up"] += 1
                 return 0
         return 1

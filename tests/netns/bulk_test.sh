@@ -4,6 +4,7 @@
 # another size). Nothing is stored: the stream is AES-CTR of zeros. topology.sh has the drawing.
 . "$(dirname "$0")/topology.sh"
 
+LIMIT=900
 BYTES=${BULK_BYTES:-1073741824}
 
 stream() { # BYTES

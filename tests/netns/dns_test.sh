@@ -14,7 +14,7 @@ with_conf() {
 		mount --bind "$1/nsswitch.conf" /etc/nsswitch.conf && shift && exec "$@"' sh "$TMP" "$@"
 }
 
-inside() { with_conf "$WEIR" run -q "$@"; }
+inside() { with_conf timeout -k 5 120 "$WEIR" run -q "$@"; }
 
 resolver_on_loopback() {
 	echo "nameserver 127.0.0.53" >"$TMP/resolv.conf"
@@ -63,7 +63,7 @@ names_in_log() {
 	check "look-ups are flows with an owner" eve "$log" \
 		"any(f.dest_port == 53 and f.proto == 'UDP' and f.weir.owner.exe.endswith('curl')
 		for f in flows)"
-	like "the table shows the name" "$(with_conf "$WEIR" run -- curl -s -o /dev/null \
+	like "the table shows the name" "$(with_conf timeout -k 5 120 "$WEIR" run -- curl -s -o /dev/null \
 		http://www.test:8080/hello 2>&1)" "www\.test"
 }
 

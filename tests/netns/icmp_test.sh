@@ -4,7 +4,7 @@
 # the flow log tells, path tools. tests/fidelity compares the rest. topology.sh has the drawing.
 . "$(dirname "$0")/topology.sh"
 
-inside() { in_host "$WEIR" run "$@"; } # OPTIONS -- COMMAND
+inside() { weir_run "$@"; } # OPTIONS -- COMMAND
 eve() { python3 "$TOP/tests/lib/eve.py" "$@"; }
 
 log_of_echo() {

@@ -11,7 +11,7 @@ eve() { python3 "$TOP/tests/lib/eve.py" "$LOG" "$@"; }
 logged() {
 	LOG=$TMP/$1.json
 	shift
-	in_host "$WEIR" run -q --log "$LOG" -- "$@" >"$TMP/out" 2>"$TMP/err"
+	weir_run -q --log "$LOG" -- "$@" >"$TMP/out" 2>"$TMP/err"
 }
 
 whole_record() {
@@ -112,23 +112,23 @@ how_it_ended() {
 
 outputs() {
 	local out
-	out=$(in_host "$WEIR" run -q -- curl -s -o /dev/null http://$PLAIN4:8080/hello 2>&1)
+	out=$(weir_run -q -- curl -s -o /dev/null http://$PLAIN4:8080/hello 2>&1)
 	is "-q is silent" "$out" ""
-	out=$(in_host "$WEIR" run -- curl -s -o /dev/null http://$PLAIN4:8080/part5000 2>&1 >/dev/null)
+	out=$(weir_run -- curl -s -o /dev/null http://$PLAIN4:8080/part5000 2>&1 >/dev/null)
 	like "table: program" "$out" "curl"
 	like "table: destination" "$out" "$PLAIN4"
-	out=$(in_host "$WEIR" run --live -- curl -s -o /dev/null http://$PLAIN4:8080/hello 2>&1)
+	out=$(weir_run --live -- curl -s -o /dev/null http://$PLAIN4:8080/hello 2>&1)
 	check "--live shows the flow more than once" test "$(grep -c "$PLAIN4" <<<"$out")" -ge 2
-	in_host "$WEIR" run -q --log fd:7 -- curl -s -o /dev/null http://$PLAIN4:8080/hello \
+	weir_run -q --log fd:7 -- curl -s -o /dev/null http://$PLAIN4:8080/hello \
 		7>"$TMP/fd7.json"
 	LOG=$TMP/fd7.json
 	check "--log fd:7" eve "len(flows) == 1"
-	in_host "$WEIR" run -q --log - -- curl -s -o /dev/null http://$PLAIN4:8080/hello \
+	weir_run -q --log - -- curl -s -o /dev/null http://$PLAIN4:8080/hello \
 		2>"$TMP/stderr.json"
 	LOG=$TMP/stderr.json
 	check "--log - is stderr" eve "len(flows) == 1"
 	logged twice curl -s http://$PLAIN4:8080/hello
-	in_host "$WEIR" run -q --log "$LOG" -- curl -s http://$PLAIN4:8080/hello >/dev/null
+	weir_run -q --log "$LOG" -- curl -s http://$PLAIN4:8080/hello >/dev/null
 	check "a log is appended to, flow ids differ" eve "len({f.flow_id for f in flows}) == 2"
 }
 

@@ -4,7 +4,7 @@
 # own addresses, absent families, bounded memory, acknowledgement delays. topology.sh: drawing.
 . "$(dirname "$0")/topology.sh"
 
-inside() { in_host "$WEIR" run -q "$@"; } # OPTIONS -- COMMAND
+inside() { weir_run -q "$@"; } # OPTIONS -- COMMAND
 
 host_addresses() {
 	start_ready "$TMP/loop.log" in_host "$B/tests/lib/peer" 0 127.0.0.1 - ::1 -
@@ -44,7 +44,7 @@ overrides() {
 # write, write, read without TCP_NODELAY: a late acknowledgement costs 40 ms or more each time
 no_ack_delay() {
 	local out
-	out=$(in_host "$WEIR" run -q -- python3 - $PLAIN4 7010 <<-'PY'
+	out=$(weir_run -q -- python3 - $PLAIN4 7010 <<-'PY'
 	import socket, sys, time
 	s = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 	times = []
@@ -102,7 +102,7 @@ absent_family() {
 	like "no default route: documentation address" \
 		"$(inside -- $p addresses 4 2>/dev/null)" "^192.0.2.2/24 "
 	like "no default route: weir says so" \
-		"$(in_host "$WEIR" run -- true 2>&1)" "default route"
+		"$(weir_run -- true 2>&1)" "default route"
 }
 
 need_weir

@@ -85,7 +85,9 @@ skip_all() {
 in_host() { nsenter --net=/run/netns/$HOST "$@"; }
 in_router() { nsenter --net=/run/netns/$ROUTER "$@"; }
 in_net() { nsenter --net=/run/netns/$NET "$@"; }
-via_weir() { in_host $RUN_VIA "$@"; }
+# nothing of ours may hang a test run: timeout ends the whole process group
+weir_run() { in_host timeout -k 5 "${LIMIT:-120}" "$WEIR" run "$@"; }
+via_weir() { in_host timeout -k 5 "${LIMIT:-120}" $RUN_VIA "$@"; }
 
 bg() { # COMMAND...: in the background, ended at exit; the pid is in $!
 	"$@" &

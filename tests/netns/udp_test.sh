@@ -4,7 +4,7 @@
 # third party, accounting. topology.sh has the drawing.
 . "$(dirname "$0")/topology.sh"
 
-inside() { in_host "$WEIR" run -q "$@"; } # OPTIONS -- COMMAND
+inside() { weir_run -q "$@"; } # OPTIONS -- COMMAND
 
 # who answers: the asked port; another port of the same host; another host
 filters() {
