@@ -162,10 +162,13 @@ int sandbox_continue(struct sandbox *s)
 
 int sandbox_event_read(struct sandbox *s, struct sandbox_event *ev)
 {
-	ssize_t n = recv(s->ctl_fd, ev, sizeof(*ev), MSG_DONTWAIT);
+	ssize_t n;
 
+	do { /* a keeper that ended with an order unread: what it said comes after the error */
+		n = recv(s->ctl_fd, ev, sizeof(*ev), MSG_DONTWAIT);
+	} while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0)
-		return errno == EINTR ? -EAGAIN : errno == EAGAIN ? -EAGAIN : 0;
+		return errno == EAGAIN ? -EAGAIN : 0;
 	return n == (ssize_t)sizeof(*ev);
 }
 

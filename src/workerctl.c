@@ -346,9 +346,10 @@ static bool read_some(struct workerctl *w, unsigned max)
 	struct ipc_msg m;
 	int r = 1;
 
-	while (max-- && w->ipc_fd >= 0 && (r = ipc_recv(w->ipc_fd, &m)) == 1)
+	while (max-- && (r = ipc_recv(w->ipc_fd, &m)) == 1)
 		take_message(w, &m);
-	if (r == 1 || r == -EAGAIN)
+	/* ended with a message of ours unread: the error comes once, before its last words */
+	if (r == 1 || r == -EAGAIN || r == -ECONNRESET)
 		return true;
 	if (r) /* malformed: not our worker any more */
 		workerctl_kill(w);
