@@ -142,6 +142,7 @@ bool intercept_tun(struct intercept *ic)
 
 	for (int i = 0; i < TUN_BATCH && !rc; i++)
 		rc = one_packet(ic);
+	engine_settle();
 	relay_udp_flush(&ic->relay);
 	return !rc;
 }
