@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+#include "sink.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/util.h"
+
+#define QUEUE_MAX (8u << 20) /* about 8,000 flows while nobody reads */
+
+static void sink_init(struct sink *s)
+{
+	*s = (struct sink){ .fd = -1 };
+}
+
+int sink_file(struct sink *s, const char *path)
+{
+	sink_init(s);
+	s->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
+	return s->fd < 0 ? -errno : 0;
+}
+
+int sink_fd(struct sink *s, int fd)
+{
+	char path[32];
+	struct stat st;
+
+	sink_init(s);
+	if (fstat(fd, &st))
+		return -errno;
+	s->is_socket = S_ISSOCK(st.st_mode);
+	if (!s->is_socket && !S_ISREG(st.st_mode)) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		s->fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	}
+	if (s->fd >= 0)
+		return 0;
+	/* a file keeps the offset it shares with others: opened anew we'd overwrite each other */
+	s->polled = !s->is_socket && !S_ISREG(st.st_mode);
+	s->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return s->fd < 0 ? -errno : 0;
+}
+
+/* write_quietly - a reader that has gone is EPIPE, not SIGPIPE, whatever the process's choice */
+static ssize_t write_quietly(int fd, const char *p, size_t len)
+{
+	static const struct timespec at_once;
+	sigset_t pipe_only, before, pending;
+	ssize_t n;
+	int err;
+
+	sigemptyset(&pipe_only);
+	sigaddset(&pipe_only, SIGPIPE);
+	sigpending(&pending);
+	sigprocmask(SIG_BLOCK, &pipe_only, &before);
+	n = write(fd, p, len);
+	err = errno;
+	if (n < 0 && err == EPIPE && !sigismember(&pending, SIGPIPE))
+		sigtimedwait(&pipe_only, NULL, &at_once);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	errno = err;
+	return n;
+}
+
+/* try_write - bytes written, or -errno; -EAGAIN: not now */
+static ssize_t try_write(struct sink *s, const char *p, size_t len)
+{
+	struct pollfd pfd = { .fd = s->fd, .events = POLLOUT };
+	ssize_t n;
+
+	if (s->polled) {
+		if (poll(&pfd, 1, 0) <= 0)
+			return -EAGAIN;
+		len = MIN(len, PIPE_BUF); /* what a writable pipe takes without blocking */
+	}
+	do
+		n = s->is_socket ? send(s->fd, p, len, MSG_DONTWAIT | MSG_NOSIGNAL)
+				 : write_quietly(s->fd, p, len);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+size_t sink_flush(struct sink *s)
+{
+	while (s->len) {
+		char *line = s->queue + s->head;
+		char *end = memchr(line, '\n', s->len);
+		size_t len = end ? (size_t)(end - line) + 1 : s->len;
+		ssize_t n = try_write(s, line, len);
+
+		if (n == -EAGAIN)
+			break;
+		if (n < 0) { /* a full disk, a reader that has gone: this line is lost */
+			s->lost++;
+			n = (ssize_t)len;
+		}
+		s->head += (size_t)n;
+		s->len -= (size_t)n;
+	}
+	if (!s->len)
+		s->head = 0;
+	return s->len;
+}
+
+/* make_room - for @more bytes at the end of the queue; false at the bound or out of memory */
+static bool make_room(struct sink *s, size_t more)
+{
+	size_t room = s->room ? s->room : 16384;
+	char *q;
+
+	if (s->len + more > QUEUE_MAX)
+		return false;
+	if (s->head + s->len + more <= s->room)
+		return true;
+	if (s->len)
+		memmove(s->queue, s->queue + s->head, s->len);
+	s->head = 0;
+	while (room < s->len + more)
+		room *= 2;
+	if (room == s->room)
+		return true;
+	q = realloc(s->queue, room);
+	if (!q)
+		return s->len + more <= s->room;
+	s->queue = q;
+	s->room = room;
+	return true;
+}
+
+void sink_line(struct sink *s, const char *line)
+{
+	size_t len = strlen(line);
+
+	if (s->fd < 0)
+		return;
+	if (!make_room(s, len + 1)) {
+		s->lost++;
+		return;
+	}
+	memcpy(s->queue + s->head + s->len, line, len);
+	s->queue[s->head + s->len + len] = '\n';
+	s->len += len + 1;
+	sink_flush(s);
+}
+
+void sink_close(struct sink *s)
+{
+	close_fd(&s->fd);
+	free(s->queue);
+	s->queue = NULL;
+	s->head = s->len = s->room = 0;
+}
