@@ -137,7 +137,7 @@ format-check:
 	$(Q)clang-format --dry-run -Werror $(SRC) $(wildcard src/*.h src/base/*.h stack/*.h include/weir/*.h)
 
 coverage:
-	$(Q)$(MAKE) --no-print-directory COVERAGE=1 unit stack
+	-$(Q)$(MAKE) --no-print-directory -k COVERAGE=1 unit stack
 	$(Q)scripts/coverage.sh build/coverage
 
 $(B)/weir.1: docs/weir.1.scd
