@@ -195,13 +195,17 @@ static void drop_client(struct client *cl)
 	*cl = (struct client){ .fd = -1 };
 }
 
-void control_remove(pid_t pid)
+void control_remove(const char *path)
 {
-	char dir[CONTROL_PATH_MAX - 20], path[CONTROL_PATH_MAX];
+	char dir[CONTROL_PATH_MAX];
+	char *slash;
 
-	if (control_dir(getuid(), dir, sizeof(dir)) || control_path(pid, getuid(), path))
-		return;
 	unlink(path);
+	str_copy(dir, sizeof(dir), path);
+	slash = strrchr(dir, '/');
+	if (!slash)
+		return;
+	*slash = '\0';
 	rmdir(dir); /* the last one turns off the light */
 }
 
@@ -212,7 +216,7 @@ void control_close(struct control *c)
 	for (int i = 0; i < CLIENTS_MAX; i++)
 		drop_client(&c->clients[i]);
 	close_fd(&c->fd);
-	control_remove(getpid());
+	control_remove(c->path);
 	free(c);
 }
 

@@ -25,8 +25,8 @@ struct control;
 int control_path(pid_t pid, uid_t uid, char path[CONTROL_PATH_MAX]);
 /** control_open - sweep stale sockets and listen; 0 or -errno */
 int control_open(struct control **c);
-/** control_remove - remove the socket of instance @pid of this user (when it was killed) */
-void control_remove(pid_t pid);
+/** control_remove - remove the socket of an instance that was killed, by its path */
+void control_remove(const char *path);
 /** control_close - stop listening and remove the socket; @c may be NULL */
 void control_close(struct control *c);
 /** control_pollfds - what to poll; returns how many of @fds (CONTROL_FDS_MAX) were filled */

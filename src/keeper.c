@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 
 #include "fds.h"
+#include "control.h"
 #include "inside.h"
 #include "proctree.h"
 
@@ -44,6 +45,7 @@ struct keeper {
 	uid_t uid;		/* of --user */
 	gid_t gid;
 	const char *user; /* NULL: COMMAND stays who we are */
+	char control[CONTROL_PATH_MAX]; /* the supervisor's socket; "" = not known */
 };
 
 /* --- events up ---------------------------------------------------------------------- */
@@ -332,6 +334,7 @@ static _Noreturn void keep(struct keeper *k)
 			chld = read_signals(k);
 		if (p[1].revents && !obey(k, &chld)) {
 			proctree_end_children(NULL);
+			control_remove(k->control); /* where the supervisor could not */
 			_exit(0);
 		}
 		if (chld && k->begun && !reap(k)) {
@@ -362,6 +365,9 @@ _Noreturn void keeper_main(const struct keeper_args *args)
 	prctl(PR_SET_NAME, "weir-keeper");
 	watch_signals(&k);
 	find_user(&k);
+	/* Before the user namespace, in which we may be somebody else. */
+	if (control_path(args->supervisor, getuid(), k.control))
+		k.control[0] = '\0';
 	r = inside_furnish(&s, args->cfg, err, sizeof(err));
 	if (r)
 		fail(&k, -r, err);

@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "config.h"
+#include "control.h"
 #include "demo.h"
 #include "doctor.h"
 #include "supervisor.h"
@@ -53,6 +55,21 @@ static int cmd_doctor(int argc, char **argv)
 	return doctor_run();
 }
 
+/** cmd_flows - the live flows of a running instance, as JSON lines */
+static int cmd_flows(int argc, char **argv)
+{
+	char err[256];
+	int instance = 0;
+
+	if (argc == 3 && !strcmp(argv[1], "--instance"))
+		instance = atoi(argv[2]);
+	if (argc != 1 && instance <= 0)
+		die(STATUS_USAGE, "flows takes nothing but --instance PID");
+	if (control_ask(instance, "flows", stdout, err, sizeof(err)))
+		die(1, "%s", err);
+	return 0;
+}
+
 static int cmd_version(int argc, char **argv)
 {
 	(void)argc;
@@ -70,6 +87,8 @@ static const struct command {
 	{"run", "[OPTIONS] [--] [COMMAND [ARG...]]",
 	 "run COMMAND in a private network namespace and watch what it does;\n"
 	 "                without COMMAND a demo that needs no network", cmd_run},
+	{"flows", "[--instance PID]",
+	 "print the live flows of a running weir, one JSON object a line", cmd_flows},
 	{"doctor", "", "say what this machine allows, and what to change", cmd_doctor},
 	{"help", "[run]", "this text, or the options of `weir run`", cmd_help},
 	{"version", "", "print the version", cmd_version},

@@ -30,6 +30,7 @@
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 
+#include "control.h"
 #include "fds.h"
 #include "isolate.h"
 #include "owner.h"
@@ -57,6 +58,7 @@ struct supervisor {
 	struct record *record;
 	struct owner_db *db;
 	struct workerctl *worker;
+	struct control *control; /* NULL: nobody can ask (said) */
 	struct isolate_user user;
 	struct workerctl_env env;
 	struct proctree_pids ours;   /* children we had before, and the worker: not COMMAND's */
@@ -373,16 +375,31 @@ static int poll_timeout(const struct supervisor *s)
 	return at <= now ? 0 : (int)MIN((at - now) / NSEC_PER_MSEC + 1, 3600000ULL);
 }
 
+/** answer_request - what `weir flows` and its like ask */
+static void answer_request(void *ctx, const char *request, FILE *out)
+{
+	const struct supervisor *s = ctx;
+
+	if (!strcmp(request, "flows"))
+		workerctl_flows(s->worker, out);
+	else
+		fprintf(out, "error: no such request\n");
+}
+
+#define POLL_OWN 3 /* signals, keeper, worker; then the control socket and its clients */
+
 static void turn(struct supervisor *s)
 {
-	struct pollfd p[] = {
+	struct pollfd p[POLL_OWN + CONTROL_FDS_MAX] = {
 		{.fd = s->sig_fd, .events = POLLIN},
 		{.fd = s->sandbox.ctl_fd, .events = POLLIN},
 		{.fd = workerctl_fd(s->worker), .events = workerctl_events(s->worker)},
 	};
+	const int asking = control_pollfds(s->control, p + POLL_OWN);
 
-	if (poll(p, ARRAY_SIZE(p), poll_timeout(s)) < 0)
+	if (poll(p, POLL_OWN + (nfds_t)asking, poll_timeout(s)) < 0)
 		return;
+	control_serve(s->control, p + POLL_OWN, asking, answer_request, s);
 	if (p[1].revents)
 		read_events(s);
 	if (p[2].revents)
@@ -471,11 +488,15 @@ static int set_up(struct supervisor *s)
 		log_error("%s", err);
 		return r;
 	}
+	r = control_open(&s->control);
+	if (r)
+		log_debug("no control socket: %s", strerror(-r));
 	return open_worker(s);
 }
 
 static void tear_down(struct supervisor *s)
 {
+	control_close(s->control);
 	workerctl_free(s->worker);
 	sandbox_close(&s->sandbox);
 	owner_db_free(s->db);

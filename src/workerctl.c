@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "ipc.h"
+#include "owner_cache.h"
 #include "owner_sockdiag.h"
 #include "worker.h"
 
@@ -46,8 +47,7 @@ struct workerctl {
 	pid_t pid;
 	int ipc_fd;
 	bool ready, drained, draining;
-	uint8_t *told; /* bit per owner id: this worker has it */
-	size_t told_size;
+	struct owner_sent told; /* owners that this worker has */
 	struct waiting *first, **last;
 	uint64_t crash[CRASH_MAX]; /* when the last ones were, oldest first */
 };
@@ -107,7 +107,6 @@ void workerctl_free(struct workerctl *w)
 		munmap(w->flows, w->flows_size);
 	if (w->names)
 		munmap(w->names, w->names_size);
-	free(w->told);
 	free(w);
 }
 
@@ -141,8 +140,7 @@ static _Noreturn void worker_child(const struct workerctl *w, int ipc_fd)
 static void fresh(struct workerctl *w)
 {
 	forget_waiting(w);
-	if (w->told)
-		memset(w->told, 0, w->told_size);
+	w->told.next = 0;
 	/* gives the pages back as well; memset() would touch all of them */
 	if (madvise(w->flows, w->flows_size, MADV_REMOVE))
 		memset(w->flows, 0, w->flows_size);
@@ -257,27 +255,6 @@ void workerctl_kill(struct workerctl *w)
 
 /* --- from the worker ----------------------------------------------------------------- */
 
-/** tell_first - has this worker not got owner @id yet? Then it counts as told from now on. */
-static bool tell_first(struct workerctl *w, uint32_t id)
-{
-	const size_t byte = id / 8;
-
-	if (byte >= w->told_size) {
-		size_t size = MAX(2 * w->told_size, byte + 64);
-		uint8_t *p = realloc(w->told, size);
-
-		if (!p)
-			return true; /* once more than needed does no harm */
-		memset(p + w->told_size, 0, size - w->told_size);
-		w->told = p;
-		w->told_size = size;
-	}
-	if (w->told[byte] & 1U << id % 8)
-		return false;
-	w->told[byte] |= (uint8_t)(1U << id % 8);
-	return true;
-}
-
 static void answer(struct workerctl *w, const struct ipc_msg *m)
 {
 	struct ipc_msg reply = {.type = IPC_OWNER_ANSWER, .count = m->count}, desc;
@@ -291,7 +268,7 @@ static void answer(struct workerctl *w, const struct ipc_msg *m)
 		const struct owner *o = a[i].owner ? owner_db_get(w->env.db, a[i].owner) : NULL;
 
 		reply.answer[i] = (struct ipc_answer){.flow = m->query[i].flow, .a = a[i]};
-		if (!o || !tell_first(w, o->id))
+		if (!o || owner_sent_known(&w->told, o->id))
 			continue;
 		desc.type = IPC_OWNER;
 		desc.count = 1;
@@ -392,6 +369,47 @@ static void say_lost(const struct workerctl *w, const struct flow_rec *f, const 
 		 (unsigned long long)f->up.bytes, (unsigned long long)f->down.bytes);
 }
 
+/** host_of - the name of a record in shared memory; "" = none */
+static const char *host_of(const struct workerctl *w, const struct flow_rec *f,
+			   char host[NAMES_HOST_MAX])
+{
+	host[0] = '\0';
+	if (f->host_slot)
+		names_text_at(w->names, WORKER_NAMES_MAX, f->host_slot, host);
+	return host;
+}
+
+/**
+ * live_flow - a copy of record @i, made plausible: its writer may be in the middle of it,
+ * or may not be what it was
+ */
+static bool live_flow(const struct workerctl *w, uint32_t i, struct flow_rec *f)
+{
+	*f = *flow_rec_at(w->flows, w->env.cfg->max_flows, i);
+	f->verdict = f->verdict ? 1 : 0;
+	f->owner_why = MIN(f->owner_why, (uint32_t)OWNER_WHY_MAX - 1);
+	/* One with a reason was recorded when it ended. */
+	return f->state > FLOW_FREE && f->state < FLOW_STATE_MAX && f->reason == FLOW_ENDED_NOT;
+}
+
+void workerctl_flows(const struct workerctl *w, FILE *out)
+{
+	char host[NAMES_HOST_MAX];
+	struct flow_rec f;
+
+	for (uint32_t i = 0; i < w->env.cfg->max_flows; i++) {
+		char *line;
+
+		if (!live_flow(w, i, &f))
+			continue;
+		host_of(w, &f, host);
+		line = record_json(&f, owner_of(w, &f), *host ? host : NULL);
+		if (line)
+			fprintf(out, "%s\n", line);
+		free(line);
+	}
+}
+
 /** end_socket - the program's end of a lost connection; blocked calls return ECONNABORTED */
 static void end_socket(const struct workerctl *w, const struct flow_rec *f)
 {
@@ -402,16 +420,12 @@ static void end_socket(const struct workerctl *w, const struct flow_rec *f)
 		log_debug("a program's socket can't be ended: %s", strerror(-r));
 }
 
-/** lose_flow - @f is a copy: the original may have been left half written */
 static void lose_flow(const struct workerctl *w, struct flow_rec *f, bool say)
 {
-	char host[NAMES_HOST_MAX] = "";
+	char host[NAMES_HOST_MAX];
 
-	if (f->host_slot)
-		names_text_at(w->names, WORKER_NAMES_MAX, f->host_slot, host);
+	host_of(w, f, host);
 	f->reason = FLOW_ENDED_CRASH;
-	f->verdict = f->verdict ? 1 : 0;
-	f->owner_why = MIN(f->owner_why, (uint32_t)OWNER_WHY_MAX - 1);
 	f->end = clock_mono_ns();
 	if (say)
 		say_lost(w, f, host);
@@ -420,18 +434,16 @@ static void lose_flow(const struct workerctl *w, struct flow_rec *f, bool say)
 
 static void lose_flows(const struct workerctl *w)
 {
+	struct flow_rec f;
 	unsigned lost = 0;
 
 	for (uint32_t i = 0; i < w->env.cfg->max_flows; i++) {
-		struct flow_rec f = *flow_rec_at(w->flows, w->env.cfg->max_flows, i);
+		bool live = live_flow(w, i, &f);
 
-		if (f.state <= FLOW_FREE || f.state >= FLOW_STATE_MAX)
-			continue;
-		end_socket(w, &f);
-		if (f.state == FLOW_CLOSING) /* was recorded as it ended */
-			continue;
-		lose_flow(w, &f, lost < CRASH_LINES);
-		lost++;
+		if (f.state > FLOW_FREE && f.state < FLOW_STATE_MAX)
+			end_socket(w, &f);
+		if (live)
+			lose_flow(w, &f, lost++ < CRASH_LINES);
 	}
 	if (lost > CRASH_LINES)
 		log_warn("lost: %u more flows", lost - CRASH_LINES);

@@ -17,6 +17,8 @@
 #include "record.h"
 #include "sandbox.h"
 
+#include <stdio.h>
+
 /** struct workerctl_env - all borrowed */
 struct workerctl_env {
 	const struct config *cfg;
@@ -40,6 +42,9 @@ int workerctl_fd(const struct workerctl *w); /* -1: no worker */
 short workerctl_events(const struct workerctl *w);
 /** workerctl_service - read and answer what has come, bounded */
 void workerctl_service(struct workerctl *w);
+
+/** workerctl_flows - the live flows, one JSON object a line as in the flow log */
+void workerctl_flows(const struct workerctl *w, FILE *out);
 
 pid_t workerctl_pid(const struct workerctl *w); /* 0: none */
 bool workerctl_ready(const struct workerctl *w);

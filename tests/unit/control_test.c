@@ -105,7 +105,8 @@ int main(void)
 	b = instance();
 	tap_ok(stat(path, &st) < 0, "a later start sweeps it");
 	end(b);
-	control_remove(b);
+	control_path(b, getuid(), path);
+	control_remove(path);
 	tap_ok(ask(b, "x", &text, err) < 0, "no such process: %s", err);
 	free(text);
 	tap_ok(rmdir(dir) == 0, "nothing is left");
