@@ -16,7 +16,8 @@ level() {
 		src/relay_udp | src/relay_icmp | stack/*) echo 3 ;;
 	src/relay_local | src/intercept | src/netcfg | src/sysctl | src/hostdns | src/explain | \
 		src/sandbox | src/inside | src/keeper | src/isolate | src/fds | src/proctree | \
-		src/control | src/record | src/record_* | src/sink) echo 4 ;;
+		src/control | src/record | src/record_* | src/sink | src/table | \
+		src/communityid) echo 4 ;;
 	src/worker | src/workerctl | src/supervisor | src/demo | src/doctor | src/doctor_* | src/main) echo 5 ;;
 	esac
 }

@@ -98,6 +98,7 @@ static void on_alarm(int sig)
 }
 
 static unsigned limit; /* seconds, 0 = none */
+static uint64_t ended;	/* when COMMAND itself did, whatever it left behind */
 
 static int run(char **argv)
 {
@@ -116,8 +117,10 @@ static int run(char **argv)
 			kill_all();
 			return 124;
 		}
-		if (p == pid)
-			code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+		if (p != pid)
+			continue;
+		ended = mono_ns();
+		code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 	}
 	setitimer(ITIMER_REAL, &(struct itimerval){ { 0, 0 }, { 0, 0 } }, NULL);
 	return code;
@@ -160,7 +163,7 @@ static int run_times(unsigned n, char **argv)
 			fprintf(stderr, "exit status %d\n", code);
 			return code;
 		}
-		ms[i] = (double)(mono_ns() - before) / 1e6;
+		ms[i] = (double)(ended - before) / 1e6;
 	}
 	qsort(ms, n, sizeof(*ms), by_size);
 	printf("ms=%.1f min=%.1f max=%.1f\n", ms[n / 2], ms[0], ms[n - 1]);
