@@ -221,8 +221,8 @@ static bool remember(struct owner_proc *op, struct proc *p, int fd, uint32_t ino
 
 static void proc_unlink(struct owner_proc *op, struct proc *p)
 {
-	*(p->prev ? &p->prev->next : &op->first) = p->next;
-	*(p->next ? &p->next->prev : &op->last) = p->prev;
+	*(op->first == p ? &op->first : &p->prev->next) = p->next;
+	*(op->last == p ? &op->last : &p->next->prev) = p->prev;
 }
 
 static void proc_link_first(struct owner_proc *op, struct proc *p)
@@ -284,8 +284,10 @@ static struct proc *proc_open(struct owner_proc *op, pid_t pid)
 		free(p);
 		return NULL;
 	}
-	if (op->n_procs == op->max_procs)
+	if (op->n_procs == op->max_procs) {
+		weir_assert(op->last != op->first); /* which is in somebody's hands */
 		proc_drop(op, op->last);
+	}
 	while (op->procs[slot])
 		slot++;
 	p->slot = slot;

@@ -39,6 +39,6 @@ void record_free(struct record *r);
  */
 void record_community_id(const struct flow_rec *f, char out[32]);
 /** record_json - the line without newline, malloced; NULL on ENOMEM */
-char *record_json(const struct flow_rec *f, const struct owner *o, const char *host);
+char *record_json(const struct flow_rec *f, const struct owner *w, const char *host);
 
 #endif

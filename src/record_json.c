@@ -74,8 +74,10 @@ static void set_number(json_t *o, const char *key, uint64_t v)
 
 static void set_ms(json_t *o, const char *key, uint64_t from, uint64_t to)
 {
+	uint64_t us = to > from ? (to - from) / NSEC_PER_USEC : 0;
+
 	if (to > from)
-		json_object_set_new(o, key, json_real((double)((to - from) / NSEC_PER_USEC) / 1000));
+		json_object_set_new(o, key, json_real((double)us / 1000));
 }
 
 static void set_time(json_t *o, const char *key, uint64_t wall)

@@ -232,23 +232,32 @@ static void merge_into(struct row *x, const struct row *r)
 		x->ended_mixed = true;
 }
 
+/* rows_grow - room for one more; false at the bound or out of memory */
+static bool rows_grow(struct table *t)
+{
+	uint32_t room = t->room ? t->room * 2 : MERGE_FROM;
+	struct row *more;
+
+	if (t->n < t->room)
+		return t->n < ROWS_MAX;
+	if (t->n >= ROWS_MAX)
+		return false;
+	more = realloc(t->rows, room * sizeof(*more));
+	if (!more)
+		return false;
+	t->rows = more;
+	t->room = room;
+	return true;
+}
+
 static void append_row(struct table *t, const struct row *r)
 {
-	struct row *more = t->rows;
-	uint32_t room = t->room ? t->room * 2 : MERGE_FROM;
-
-	if (t->n == t->room && t->n < ROWS_MAX) {
-		more = realloc(t->rows, room * sizeof(*more));
-		if (more)
-			t->room = room;
-	}
-	if (!more || t->n == MIN(t->room, ROWS_MAX)) {
+	if (rows_grow(t)) {
+		t->rows[t->n++] = *r;
+	} else {
 		t->unlisted += r->count;
 		free(r->dest);
-		return;
 	}
-	t->rows = more;
-	t->rows[t->n++] = *r;
 }
 
 /* add_merged - takes r->dest */
@@ -403,7 +412,7 @@ static void fit(char *text, unsigned width)
 		return;
 	tail = (width - 2) / 2;
 	memmove(text + width - tail, text + len - tail, tail + 1);
-	memcpy(text + width - tail - 2, "..", 2);
+	text[width - tail - 2] = text[width - tail - 1] = '.';
 }
 
 /* measure - each column as wide as its widest cell and its bound, DEST as there is room */
@@ -501,7 +510,8 @@ static uint64_t flows_of(struct row **rows, uint32_t from, uint32_t n)
 
 void table_print(const struct table *t, const struct table_view *v, uint64_t lost, FILE *out)
 {
-	struct row **rows = calloc(t->n ? t->n : 1, sizeof(struct row *));
+	const size_t one = sizeof(void *);
+	struct row **rows = calloc(t->n ? t->n : 1, one);
 	unsigned columns = MIN(MAX(v->columns, COLUMNS_MIN), COLUMNS_MAX);
 	uint32_t i, shown = MIN(t->n, MAX(v->rows, 1u));
 	unsigned width[COLUMNS];
@@ -510,7 +520,7 @@ void table_print(const struct table *t, const struct table_view *v, uint64_t los
 	for (i = 0; rows && i < t->n; i++)
 		rows[i] = &t->rows[i];
 	if (rows && t->n) {
-		qsort(rows, t->n, sizeof(*rows), by_first);
+		qsort(rows, t->n, one, by_first);
 		measure(rows, shown, columns, width);
 		print_heading(width, v->bold, out);
 		for (i = 0; i < shown; i++)

@@ -293,6 +293,7 @@ static void many_case(void)
 {
 	struct rlimit rl;
 	unsigned good;
+	uint64_t probes;
 	double us;
 
 	getrlimit(RLIMIT_NOFILE, &rl);
@@ -305,14 +306,18 @@ static void many_case(void)
 	us = measure(open_one, MANY, &good);
 	tap_is(good, MANY, "5000 sockets, looked up as they are opened");
 	printf("# opening 5000: %.1f us a look-up\n", us);
+	probes = owner_proc_stats(op)->probes;
 	us = measure(reopen_same, MANY, &good);
 	tap_is(good, MANY, "connect, close, connect among 5000 open ones");
 	printf("# one fd again and again: %.1f us a look-up\n", us);
-	tap_ok(us < 200, "that does not read all descriptors");
+	probes = owner_proc_stats(op)->probes - probes;
+	tap_ok(probes < 20 * MANY, "%.1f descriptors read for each", (double)probes / MANY);
+	probes = owner_proc_stats(op)->probes;
 	us = measure(reopen_told, MANY, &good);
 	tap_is(good, MANY, "random ones closed and opened, told of");
 	printf("# random fds, told: %.1f us a look-up\n", us);
-	tap_ok(us < 200, "that does not read all descriptors either");
+	probes = owner_proc_stats(op)->probes - probes;
+	tap_ok(probes < 40 * MANY, "%.1f descriptors read for each", (double)probes / MANY);
 	us = measure(reopen_untold, 400, &good);
 	printf("# random fds, not told: %.1f us a look-up, %u of 400 found, %llu walks skipped\n",
 	       us, good, (unsigned long long)owner_proc_stats(op)->walks_skipped);
