@@ -32,7 +32,7 @@ def main():
     if not value:
         print(f"not true: {sys.argv[2]}")
         for flow in flows[:20]:
-            print(json.dumps(flow))
+            print(json.dumps(flow)[:600])
     sys.exit(0 if value else 1)
 
 

@@ -51,7 +51,7 @@ resolver_silent() {
 names_in_log() {
 	local log=$TMP/names.json
 	echo "nameserver 127.0.0.53" >"$TMP/resolv.conf"
-	inside --log "$log" -- bash -c "curl -s http://www.test:8080/hello
+	inside --log "$log" -- bash -c "curl -4 -s http://www.test:8080/hello
 		curl -s http://$DELAYED4:8080/hello; curl -6 -s http://www.test:8080/hello" >"$TMP/out"
 	is "three answers" "$(grep -c "hello from nginx" "$TMP/out")" 3
 	check "the name asked for, behind a CNAME" eve "$log" \
