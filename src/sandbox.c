@@ -16,10 +16,31 @@
 
 #include "base/util.h"
 
+/** can_change_user - not in a user namespace that has one user only, as weir's own */
+static bool can_change_user(void)
+{
+	char text[16] = "";
+	FILE *f = fopen("/proc/self/setgroups", "re");
+
+	if (!f)
+		return true;
+	if (!fgets(text, sizeof(text), f))
+		text[0] = '\0';
+	fclose(f);
+	return strncmp(text, "deny", 4) != 0;
+}
+
 bool sandbox_privileged(void)
 {
-	return geteuid() == 0 && capng_have_capability(CAPNG_EFFECTIVE, CAP_SYS_ADMIN) &&
-	       capng_have_capability(CAPNG_EFFECTIVE, CAP_NET_ADMIN);
+	static const unsigned needed[] = {CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_SETUID, CAP_SETGID};
+
+	if (geteuid())
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
+		if (!capng_have_capability(CAPNG_EFFECTIVE, needed[i]))
+			return false;
+	}
+	return can_change_user();
 }
 
 /** take_fds - hand the descriptors of one message to @s; 0 or -EPROTO (then all are closed) */

@@ -81,6 +81,7 @@ done
 
 TMP=$(mktemp -d /tmp/weir-test.XXXXXX) || exit 1
 chmod 755 "$TMP"
+mkdir -m 777 "$TMP/share" # where an ordinary user's programs may write
 cp "${WEIR:-build/release/weir}" "$TMP/weir" || skip_all "weir is not built"
 WEIR=$TMP/weir
 
@@ -101,7 +102,7 @@ in_ns() {
 cleanup() {
 	local ns
 	for ns in "${NETNS_MADE[@]}"; do
-		ip netns pids "$ns" 2>/dev/null | xargs -r kill -9 2>/dev/null
+		ip netns pids "$ns" 2>/dev/null | xargs -r kill -9
 		ip netns del "$ns" 2>/dev/null
 	done
 	rm -rf "$TMP"
