@@ -58,6 +58,7 @@
 #define FREED_MAX	  32
 #define FREED_TRIES	  8
 #define RECENT_MAX	  16
+#define SMALL_FDS	  64
 #define FORWARD_SURE	  4  /* fds tried behind the last one, also when they show nothing new */
 #define FORWARD_MAX	  512
 #define ANCESTORS_MAX	  8
@@ -78,6 +79,7 @@ struct proc {
 	int last_fd;
 	int freed[FREED_MAX], recent[RECENT_MAX];
 	unsigned n_freed, n_recent;
+	uint32_t turn; /* the look-up in which the mark was read last */
 	bool scanned;
 };
 
@@ -104,6 +106,7 @@ struct owner_proc {
 	uint32_t map_size, map_used; /* size is a power of two */
 	struct owner *owners[OWNER_KEEP];
 	uint32_t last_id;
+	uint32_t turn; /* counts look-ups (batches) */
 	struct candidate *candidates;
 	uint64_t walk_cost, walk_end;
 	struct owner_proc_stats stats;
@@ -291,17 +294,24 @@ static struct proc *proc_open(struct owner_proc *op, pid_t pid)
 	while (op->procs[slot])
 		slot++;
 	p->slot = slot;
+	p->turn = op->turn;
 	op->procs[slot] = p;
 	op->n_procs++;
 	proc_link_first(op, p);
 	return p;
 }
 
-/* proc_refresh - false when the process has ended; a new image gets a new owner */
-static bool proc_refresh(struct proc *p)
+/*
+ * proc_refresh - false when the process has ended; a new image gets a new owner
+ *
+ * Once in a look-up is enough: its queries came in one message, of one moment.
+ */
+static bool proc_refresh(const struct owner_proc *op, struct proc *p)
 {
 	struct owner_mark m;
 
+	if (p->turn == op->turn)
+		return true;
 	if (owner_mark_read(p->dir_fd, p->stat_fd, &m))
 		return false;
 	if (!owner_mark_same(&m, &p->mark)) {
@@ -309,6 +319,7 @@ static bool proc_refresh(struct proc *p)
 		p->scanned = false;
 	}
 	p->mark = m;
+	p->turn = op->turn;
 	return true;
 }
 
@@ -317,7 +328,7 @@ static struct proc *proc_get(struct owner_proc *op, pid_t pid)
 {
 	struct proc *p = proc_cached(op, pid);
 
-	if (p && proc_refresh(p))
+	if (p && proc_refresh(op, p))
 		return p;
 	if (p)
 		proc_drop(op, p);
@@ -459,7 +470,7 @@ static struct proc *top_holder(struct owner_proc *op, struct proc *p, int fd, ui
 	unsigned n = 0, i;
 
 	/* names first: opening one may push another out of the cache */
-	while (q && q->pid != op->keeper && q->mark.ppid > 1 && n < ANCESTORS_MAX) {
+	while (q && q->mark.ppid != op->keeper && q->mark.ppid > 1 && n < ANCESTORS_MAX) {
 		pids[n] = q->mark.ppid;
 		q = proc_cached(op, pids[n]);
 		if (!q)
@@ -508,20 +519,20 @@ static uint32_t owner_of(struct owner_proc *op, struct proc *p)
 	return p->owner;
 }
 
-/* settle - @p was seen to hold @w at @fd: check that it still does, and name the owner */
+/* settle - @p holds @w at @fd, as was just read: name the owner */
 static bool settle(struct owner_proc *op, struct owner_want *w, struct proc *p, int fd)
 {
 	pid_t pid = p->pid;
 	struct proc *top;
 
-	if (!proc_refresh(p) || probe(op, p, fd, NULL) != w->inode)
+	if (!proc_refresh(op, p))
 		return false;
 	proc_used(op, p); /* the last to be pushed out by the ancestors */
 	p->last_fd = fd;
 	if (p->recent[(p->n_recent + RECENT_MAX - 1) % RECENT_MAX] != fd || !p->n_recent)
 		p->recent[p->n_recent++ % RECENT_MAX] = fd;
 	top = top_holder(op, p, fd, w->inode);
-	if (top->pid != pid && !proc_refresh(top))
+	if (top->pid != pid && !proc_refresh(op, top))
 		top = p;
 	w->owner = 0;
 	w->why = OWNER_SHARED;
@@ -535,8 +546,10 @@ static bool settle(struct owner_proc *op, struct owner_want *w, struct proc *p, 
 static bool settle_known(struct owner_proc *op, struct owner_want *w)
 {
 	const struct where *e = map_find(op, w->inode);
+	struct proc *p = e ? op->procs[e->slot] : NULL;
+	int fd = e ? e->fd : FD_NONE; /* probing may move the entry */
 
-	return e && settle(op, w, op->procs[e->slot], e->fd);
+	return p && probe(op, p, fd, NULL) == w->inode && settle(op, w, p, fd);
 }
 
 /* settle_hint - processes that had sockets lately; those of the socket's user first */
@@ -552,13 +565,16 @@ static bool settle_hint(struct owner_proc *op, struct owner_want *w)
 			next = p->next;
 			if ((p->mark.uid == w->uid) == (pass == 1) || p->last_fd == FD_NONE)
 				continue;
-			if (probe(op, p, p->last_fd, NULL) < 0 && !proc_refresh(p)) {
+			if (probe(op, p, p->last_fd, NULL) < 0 && !proc_refresh(op, p)) {
 				proc_drop(op, p); /* ended: a series of short programs */
 				continue;
 			}
 			tries++;
 			fd = hint_search(op, p, w->inode);
 			if (fd != FD_NONE && settle(op, w, p, fd))
+				return true;
+			/* All of a small table costs less than a walk, and serves the whole batch. */
+			if (p->n_fds <= SMALL_FDS && scan(op, p) == 0 && settle_known(op, w))
 				return true;
 		}
 	}
@@ -799,6 +815,7 @@ void owner_proc_find(struct owner_proc *op, struct owner_want *w, unsigned n)
 	unsigned i, left = 0;
 	uint32_t why;
 
+	op->turn++;
 	for (i = 0; i < n; i++) {
 		w[i].owner = 0;
 		w[i].why = OWNER_PENDING;

@@ -299,6 +299,7 @@ static void take_message(struct workerctl *w, const struct ipc_msg *m)
 		record_open(w->env.record, f, owner_of(w, f), *host ? host : NULL);
 		break;
 	case IPC_FLOW_END:
+		owner_db_closed(w->env.db, f->inode);
 		record_end(w->env.record, f, owner_of(w, f), *host ? host : NULL);
 		break;
 	case IPC_NOTICE:
