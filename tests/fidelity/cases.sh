@@ -185,7 +185,7 @@ run_case() { # NAME ARGS EXPECT
 		return
 	fi
 	forget_paths
-	weir=$(via_weir "$B/tests/fidelity/probe" "${words[@]}" 2>"$TMP/weir.err")
+	weir=$(via_weir "$B/tests/fidelity/probe" "${words[@]}" 2>>"$TMP/weir.err")
 	compare "$name" "$direct" "$weir"
 }
 
@@ -208,5 +208,7 @@ fidelity_main() {
 	# silence is worth few seconds of a test's time
 	in_host sysctl -qw net.ipv4.tcp_syn_retries=2
 	run_cases
+	[ -n "${DIRECT_ONLY-}" ] || check "v$FAMILY no sanitizer and no crash spoke up" \
+		sh -c "! grep -E 'runtime error|Sanitizer|worker (died|crashed)' $TMP/weir.err"
 	done_testing
 }
