@@ -33,7 +33,7 @@ static int cmd_run(int argc, char **argv)
 		return 0;
 	}
 	if (r) {
-		log_error("%s (see weir run --help)", err);
+		log_error("%s", err);
 		return STATUS_USAGE;
 	}
 	log_level = cfg.quiet ? LOG_WARN : cfg.verbose ? LOG_DEBUG : LOG_NOTE;

@@ -67,7 +67,8 @@ struct supervisor {
 	sigset_t orig, watched;
 	int sig_fd;
 	enum phase phase;
-	bool empty; /* nothing runs inside any more */
+	bool started; /* COMMAND was */
+	bool empty;   /* nothing runs inside any more */
 	uint64_t deadline; /* of this phase, 0 = none */
 	bool flush_left;
 	int exec_errno;
@@ -167,6 +168,7 @@ static void take_event(struct supervisor *s, const struct sandbox_event *ev)
 {
 	switch (ev->type) {
 	case SANDBOX_STARTED:
+		s->started = true;
 		let_go(s);
 		break;
 	case SANDBOX_EXEC_FAILED:
@@ -518,7 +520,8 @@ int supervisor_run(const struct config *cfg)
 		while (s.phase != DONE)
 			turn(&s);
 		record_flush(s.record);
-		record_table(s.record);
+		if (s.started && !s.exec_errno) /* else one line says why not */
+			record_table(s.record);
 	}
 	tear_down(&s);
 	if (WIFSIGNALED(s.status))
