@@ -56,7 +56,7 @@ int netsock_set_wait(struct netsock_set *s, struct epoll_event *ev, int max)
 int netsock_watch(struct netsock_set *s, int fd, uint64_t token)
 {
 	struct epoll_event ev = {
-		.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+		.events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET,
 		.data.u64 = token,
 	};
 

@@ -51,7 +51,7 @@ void netsock_set_free(struct netsock_set *s);
 int netsock_set_fd(const struct netsock_set *s); /* readable when events wait */
 /** netsock_set_wait - up to @max events, without waiting; returns how many */
 int netsock_set_wait(struct netsock_set *s, struct epoll_event *ev, int max);
-/** netsock_watch - add @fd for EPOLLIN|EPOLLOUT|EPOLLRDHUP|EPOLLET; 0 or -errno */
+/** netsock_watch - add @fd for EPOLLIN|EPOLLPRI|EPOLLOUT|EPOLLRDHUP|EPOLLET; 0 or -errno */
 int netsock_watch(struct netsock_set *s, int fd, uint64_t token);
 
 /* --- TCP ----------------------------------------------------------------------- */

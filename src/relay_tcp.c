@@ -369,6 +369,8 @@ static void connect_event(struct relay *r, struct flow *f, uint32_t ev)
 		return;
 	if (ev & (EPOLLIN | EPOLLRDHUP | EPOLLERR))
 		rt->net_readable = true;
+	if (ev & (EPOLLPRI | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
+		rt->net_over = true;
 	if (err == ECONNRESET) {
 		rt->net_err = (int16_t)err;
 		err = 0;
@@ -406,6 +408,8 @@ void relay_tcp_net(struct relay *r, struct flow *f, uint32_t ev)
 		return;
 	if (ev & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
 		rt->net_readable = true;
+	if (ev & (EPOLLPRI | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
+		rt->net_over = true;
 	if (ev & EPOLLOUT)
 		rt->net_writable = true;
 	if (!rt->conn || rt->closed) {

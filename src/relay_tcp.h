@@ -32,6 +32,9 @@ struct relay_tcp {
 	bool connected : 1;
 	bool net_readable : 1;
 	bool net_writable : 1;
+	/* FIN or error stands behind what is unread, or an urgent mark (at which recv() stops)
+	 * in it: a short read does not mean that the socket is empty */
+	bool net_over : 1;
 	bool net_fin : 1;   /* the peer sent FIN, all its bytes are read */
 	bool app_fin : 1;   /* the program sent FIN, its bytes are in lwIP's queue */
 	bool up_shut : 1;   /* FIN passed on to the peer */

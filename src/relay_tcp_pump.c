@@ -343,9 +343,14 @@ static int read_down(struct relay *r, struct flow *f, size_t room)
 		relay_tcp_again(&r->tcp->starved, f);
 		return 0;
 	}
-	n = netsock_recv(rt->fd, buf->data, MIN(room, (size_t)ENGINE_CHUNK));
-	if (n > 0)
+	room = MIN(room, (size_t)ENGINE_CHUNK);
+	n = netsock_recv(rt->fd, buf->data, room);
+	if (n > 0) {
+		/* A short read has emptied the socket: what comes later is a new event. */
+		if ((size_t)n < room && !rt->net_over)
+			rt->net_readable = false;
 		return take_down(r, f, buf, (size_t)n);
+	}
 	if (n == 0 && rt->net_err)
 		n = -rt->net_err;
 	if (n < 0 && n != -EAGAIN) {

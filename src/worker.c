@@ -48,7 +48,7 @@ struct worker {
 	struct notice_kind notices[NOTICE_KINDS];
 	uv_loop_t loop;
 	uv_poll_t tun, socks, ipc;
-	uv_timer_t tick, deadline;
+	uv_timer_t tick, deadline, acks;
 	uv_prepare_t turn_end;
 	uv_idle_t more; /* runs while work is left that no event will bring back */
 };
@@ -249,6 +249,12 @@ static void on_tick(uv_timer_t *handle)
 	intercept_tick(&w->ic);
 }
 
+static void on_acks(uv_timer_t *handle)
+{
+	(void)handle;
+	engine_flush_acks();
+}
+
 static void on_deadline(uv_timer_t *handle)
 {
 	struct worker *w = handle->data;
@@ -294,6 +300,8 @@ static void on_turn_end(uv_prepare_t *handle)
 	}
 	arm_ipc(w);
 	arm_deadline(w);
+	if (engine_acks_owed() && !uv_is_active((uv_handle_t *)&w->acks))
+		uv_timer_start(&w->acks, on_acks, ENGINE_ACK_MS, 0);
 }
 
 static int start_loop(struct worker *w)
@@ -312,6 +320,7 @@ static int start_loop(struct worker *w)
 		return rc;
 	uv_timer_init(&w->loop, &w->tick);
 	uv_timer_init(&w->loop, &w->deadline);
+	uv_timer_init(&w->loop, &w->acks);
 	uv_prepare_init(&w->loop, &w->turn_end);
 	uv_idle_init(&w->loop, &w->more);
 	w->tun.data = w->socks.data = w->ipc.data = w;

@@ -205,6 +205,12 @@ void engine_free(struct engine_conn *c);
 /** engine_ack - answer a keepalive probe (ENGINE_EV_KEEPALIVE is not answered by itself) */
 void engine_ack(struct engine_conn *c);
 
+/** engine_acks_owed - is there an ACK that waits for company? */
+bool engine_acks_owed(void);
+/** engine_flush_acks - send them: ENGINE_ACK_MS after engine_acks_owed() became true */
+void engine_flush_acks(void);
+#define ENGINE_ACK_MS 1
+
 /** engine_tick - every 250 ms: lwIP's own retransmission and persist timers */
 void engine_tick(void);
 /**

@@ -83,12 +83,15 @@ struct engine_conn {
 	uint64_t cookie;
 	LIST_ENTRY(engine_conn) live; /* while there is a pcb */
 	TAILQ_ENTRY(engine_conn) ready; /* while is_ready: engine_next() has to tell of it */
+	TAILQ_ENTRY(engine_conn) owed; /* while ack_owed: engine_flush_acks() sends it */
 	struct rxqueue rx;
 	uint32_t snd_end; /* sequence number behind the last byte written */
 	uint32_t was_room; /* before engine_tick() */
 	uint16_t mss; /* payload bytes per segment to the program */
 	uint8_t events; /* not told yet */
 	bool open, fin_rcvd, fin_wanted, fin_sent, is_ready, was_busy;
+	bool lazy; /* an ACK alone may wait for data that takes it along */
+	bool ack_owed;
 };
 
 /** struct txblock - one segment's memory: [@mem: headers, or headers and data] and @buf's data */
@@ -105,6 +108,7 @@ static struct engine {
 	struct tcp_pcb_listen *listener;
 	LIST_HEAD(, engine_conn) live;
 	TAILQ_HEAD(, engine_conn) ready;
+	TAILQ_HEAD(, engine_conn) owed;
 	struct engine_conn *entered; /* whose pcb is in lwIP's list; NULL in engine_tick() */
 	struct engine_conn *unsettled; /* got a segment that may not be consumed or acknowledged */
 	struct pktbuf *in_buf; /* holds the segment that lwIP is processing */
@@ -137,9 +141,49 @@ static unsigned take_events(struct engine_conn *c)
 	return ev;
 }
 
+/* ---- an ACK that may wait ----------------------------------------------------
+ *
+ * A request is answered by the peer a moment later, and a close by a close: an
+ * ACK of its own for each would be a third of all packets of a short
+ * connection. So the ACK of one small segment, or of a FIN that comes first,
+ * is owed for up to ENGINE_ACK_MS, and goes with whatever is sent before. A
+ * second segment, a full one, or anything unusual is acknowledged at once.
+ */
+
+static void ack_settled(struct engine_conn *c)
+{
+	if (!c->ack_owed)
+		return;
+	c->ack_owed = false;
+	TAILQ_REMOVE(&eng.owed, c, owed);
+}
+
+/** ack_may_wait - for the segment that sanitize.c let pass as @r */
+static bool ack_may_wait(const struct engine_conn *c, const struct sanitize_result *r)
+{
+	return c->open && !c->ack_owed && r->len < c->mss &&
+	       !(r->flags & TCPF_FIN && c->fin_sent);
+}
+
+/** keep_ack - true when this packet of lwIP's is an ACK alone that may wait: it is owed now */
+static bool keep_ack(struct engine_conn *c, const uint8_t *tcp, size_t l4len)
+{
+	if (eng.ticking || !c)
+		return false;
+	if (!c->lazy || l4len != (size_t)(tcp[12] >> 4) * 4 || tcp[13] != TCPF_ACK) {
+		ack_settled(c);
+		return false;
+	}
+	if (!c->ack_owed)
+		TAILQ_INSERT_TAIL(&eng.owed, c, owed);
+	c->ack_owed = true;
+	return true;
+}
+
 /** conn_over - lwIP's half of the connection is gone */
 static void conn_over(struct engine_conn *c, unsigned ev)
 {
+	ack_settled(c);
 	c->pcb = NULL;
 	LIST_REMOVE(c, live);
 	if (ev & ENGINE_EV_RESET)
@@ -193,6 +237,7 @@ static void forget(struct engine_conn *c)
 	tcp_abandon(pcb, 0);
 	eng.entered = NULL;
 	tcp_active_pcbs = NULL;
+	ack_settled(c);
 	c->pcb = NULL;
 	LIST_REMOVE(c, live);
 }
@@ -214,6 +259,7 @@ static void send_fin(struct engine_conn *c)
 
 static void ack_now(struct engine_conn *c)
 {
+	c->lazy = false;
 	enter(c);
 	tcp_ack_now(c->pcb);
 	tcp_output(c->pcb);
@@ -390,6 +436,8 @@ static err_t emit(struct pbuf *p, bool v6)
 	int n = 0;
 
 	weir_assert(p->len >= iphl + TCP_HDR);
+	if (keep_ack(eng.entered, tcp, l4len))
+		return ERR_OK;
 	fix_ip(ip, v6);
 	if (tcp[13] & TCPF_SYN)
 		fix_syn(tcp, v6);
@@ -607,6 +655,7 @@ unsigned engine_input(struct engine_conn *c, const struct packet *p, struct pktb
 		ack_now(c);
 	if (r.verdict != SANITIZE_PASS)
 		return take_events(c);
+	c->lazy = ack_may_wait(c, &r);
 	inject(c, p, buf, &r);
 	send_fin(c);
 	if (c->pcb) {
@@ -615,6 +664,21 @@ unsigned engine_input(struct engine_conn *c, const struct packet *p, struct pktb
 			conn_event(c, ENGINE_EV_ROOM);
 	}
 	return take_events(c);
+}
+
+bool engine_acks_owed(void)
+{
+	return !TAILQ_EMPTY(&eng.owed);
+}
+
+void engine_flush_acks(void)
+{
+	struct engine_conn *c;
+
+	while ((c = TAILQ_FIRST(&eng.owed)) != NULL) {
+		ack_settled(c);
+		ack_now(c);
+	}
 }
 
 void engine_ack(struct engine_conn *c)
@@ -934,6 +998,7 @@ void engine_tick(void)
 
 	engine_settle();
 	eng.ticks++;
+	engine_flush_acks();
 	eng.ticking = true;
 	link_all();
 	tcp_tmr();
@@ -1047,6 +1112,7 @@ int engine_init(const struct engine_config *cfg)
 		eng.cfg.mtu = DEFAULT_MTU;
 	LIST_INIT(&eng.live);
 	TAILQ_INIT(&eng.ready);
+	TAILQ_INIT(&eng.owed);
 	err = hash_key_random(&eng.key);
 	if (err)
 		return err;
