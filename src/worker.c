@@ -44,6 +44,8 @@ struct worker {
 	struct outbox *outbox; /* messages to the supervisor */
 	struct ipc_msg query;  /* owner queries gathered in this turn */
 	uint64_t wall_offset;
+	uint64_t armed;	 /* the deadline that the timer is set for, 0 = none */
+	int ipc_events;	 /* what the supervisor's socket is watched for */
 	bool draining, drained, stopping;
 	struct notice_kind notices[NOTICE_KINDS];
 	uv_loop_t loop;
@@ -260,6 +262,7 @@ static void on_deadline(uv_timer_t *handle)
 	struct worker *w = handle->data;
 
 	begin_turn(w);
+	w->armed = 0;
 	intercept_deadlines(&w->ic);
 }
 
@@ -270,8 +273,12 @@ static void on_more(uv_idle_t *handle)
 
 static void arm_deadline(struct worker *w)
 {
-	uint64_t next = timers_next(w->ic.relay.timers), now = clock_mono_ns();
+	uint64_t next = timers_next(w->ic.relay.timers), now;
 
+	if (next == w->armed)
+		return;
+	w->armed = next;
+	now = clock_mono_ns();
 	if (!next) {
 		uv_timer_stop(&w->deadline);
 		return;
@@ -281,9 +288,15 @@ static void arm_deadline(struct worker *w)
 		       next > now ? (next - now) / NSEC_PER_MSEC + 1 : 0, 0);
 }
 
+/** arm_ipc - uv_poll_start() costs two system calls, so only when something changes */
 static void arm_ipc(struct worker *w)
 {
-	uv_poll_start(&w->ipc, UV_READABLE | (outbox_empty(w->outbox) ? 0 : UV_WRITABLE), on_ipc);
+	int want = UV_READABLE | (outbox_empty(w->outbox) ? 0 : UV_WRITABLE);
+
+	if (want == w->ipc_events)
+		return;
+	w->ipc_events = want;
+	uv_poll_start(&w->ipc, want, on_ipc);
 }
 
 static void on_turn_end(uv_prepare_t *handle)
