@@ -147,12 +147,24 @@ as_user() { # ROW COMMAND...: as nobody in $HOST
 
 # measured ROW LIMIT COMMAND...: prints the command's line; $TMP/cpu gets the tree's CPU seconds
 measured() {
-	local row=$1 limit=$2
+	local row=$1 limit=$2 status
 	shift 2
 	# shellcheck disable=SC2046
 	nsenter --net=/run/netns/$HOST "$TMP/tree" -k "$limit" -o "$TMP/cpu" -- setpriv \
 		--reuid $UNSHARE_USER --regid $UNSHARE_USER --clear-groups env HOME=/nonexistent \
 		TMPDIR=/tmp $(prefix "$row") "$@" 2>"$TMP/stderr"
+	status=$?
+	# A relay that outlives its run (pasta may spin for ever) must not disturb the next one.
+	sweep_host
+	return $status
+}
+
+# sweep_host - end what runs as the bench's user or in its client namespace
+sweep_host() {
+	local pid
+	for pid in $(ip netns pids "$HOST" 2>/dev/null) $(pgrep -x -u "$UNSHARE_USER" 'pasta|pasta.avx2|passt|slirp4netns'); do
+		kill -9 "$pid" 2>/dev/null
+	done
 }
 
 field() { # NAME LINE
