@@ -13,9 +13,6 @@
 /* Packets read before sockets and timers have their turn: 64 of 64 KiB are about 2 ms. */
 #define TUN_BATCH 64
 
-/* Socket events taken in one go. */
-#define SOCKET_BATCH 64
-
 /* How long one record stands for the packets of a protocol that weir does not carry. */
 #define UNSUPPORTED_KEEP (30 * 1000000000ULL)
 
@@ -149,8 +146,9 @@ bool intercept_tun(struct intercept *ic)
 
 /* --- sockets --------------------------------------------------------------------------- */
 
-static void socket_event(struct relay *r, const struct epoll_event *ev)
+void intercept_event(struct intercept *ic, const struct epoll_event *ev)
 {
+	struct relay *r = &ic->relay;
 	uint64_t token = ev->data.u64;
 	const struct flow_ref ref = { netsock_token_index(token), netsock_token_gen(token) };
 	struct flow *f;
@@ -170,17 +168,10 @@ static void socket_event(struct relay *r, const struct epoll_event *ev)
 	case NETSOCK_LOCAL:
 		relay_local_net(r, token, ev->events);
 		break;
+	case NETSOCK_TUN:
+	case NETSOCK_LOOP:
+		break; /* the worker's */
 	}
-}
-
-bool intercept_sockets(struct intercept *ic)
-{
-	struct epoll_event ev[SOCKET_BATCH];
-	int n = netsock_set_wait(ic->relay.socks, ev, SOCKET_BATCH);
-
-	for (int i = 0; i < n; i++)
-		socket_event(&ic->relay, &ev[i]);
-	return n == SOCKET_BATCH;
 }
 
 /* --- owners, deadlines, turns ------------------------------------------------------------ */

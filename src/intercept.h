@@ -26,8 +26,11 @@ void intercept_exit(struct intercept *ic);
 void intercept_now(struct intercept *ic, uint64_t now, uint64_t wall);
 /** intercept_tun - read a batch; returns true when the device may have more */
 bool intercept_tun(struct intercept *ic);
-/** intercept_sockets - a batch of socket events; returns true when more may wait */
-bool intercept_sockets(struct intercept *ic);
+
+#define INTERCEPT_BATCH 64 /* events taken in one go */
+
+/** intercept_event - one event of a flow's socket (any kind but TUN and LOOP) */
+void intercept_event(struct intercept *ic, const struct epoll_event *ev);
 /**
  * intercept_owner - the supervisor's answer; @o is NULL for an unknown process
  *

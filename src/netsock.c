@@ -46,11 +46,18 @@ int netsock_set_fd(const struct netsock_set *s)
 	return s->epfd;
 }
 
-int netsock_set_wait(struct netsock_set *s, struct epoll_event *ev, int max)
+int netsock_set_wait(struct netsock_set *s, struct epoll_event *ev, int max, int ms)
 {
-	int n = epoll_wait(s->epfd, ev, max, 0);
+	int n = epoll_wait(s->epfd, ev, max, ms);
 
 	return n < 0 ? 0 : n;
+}
+
+int netsock_watch_level(struct netsock_set *s, int fd, uint64_t token)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = token };
+
+	return epoll_ctl(s->epfd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
 
 int netsock_watch(struct netsock_set *s, int fd, uint64_t token)

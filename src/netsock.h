@@ -3,9 +3,11 @@
  * netsock: the net side's kernel sockets, and their readiness.
  *
  * All flow sockets sit in one epoll set of their own, edge-triggered and
- * registered once for everything; libuv watches that set's descriptor. So a
- * flow costs no uv handle (160 bytes) and no epoll_ctl() per change of interest;
- * the relays remember readiness until EAGAIN takes it back.
+ * registered once for everything. So a flow costs no uv handle (160 bytes) and
+ * no epoll_ctl() per change of interest; the relays remember readiness until
+ * EAGAIN takes it back. The worker waits in this set: the device and libuv's own
+ * descriptor are members too (level-triggered), so that one epoll_wait() tells of
+ * everything.
  *
  * Everything here is one or two system calls; unit tests of the relays link a
  * fake of this file.
@@ -22,7 +24,14 @@
 #include <sys/uio.h>
 
 /* What a token refers to: the kind tells whose event it is. */
-enum netsock_kind { NETSOCK_TCP = 1, NETSOCK_UDP, NETSOCK_ICMP, NETSOCK_LOCAL };
+enum netsock_kind {
+	NETSOCK_TCP = 1,
+	NETSOCK_UDP,
+	NETSOCK_ICMP,
+	NETSOCK_LOCAL,
+	NETSOCK_TUN,  /* the device */
+	NETSOCK_LOOP, /* libuv has something */
+};
 
 static inline uint64_t netsock_token(enum netsock_kind k, uint32_t index, uint32_t gen)
 {
@@ -48,9 +57,11 @@ struct netsock_set; /* the epoll set */
 
 struct netsock_set *netsock_set_new(void);
 void netsock_set_free(struct netsock_set *s);
-int netsock_set_fd(const struct netsock_set *s); /* readable when events wait */
-/** netsock_set_wait - up to @max events, without waiting; returns how many */
-int netsock_set_wait(struct netsock_set *s, struct epoll_event *ev, int max);
+int netsock_set_fd(const struct netsock_set *s); /* the epoll descriptor itself */
+/** netsock_set_wait - up to @max events, after up to @ms (-1: any time); returns how many */
+int netsock_set_wait(struct netsock_set *s, struct epoll_event *ev, int max, int ms);
+/** netsock_watch_level - add @fd for EPOLLIN, told again as long as it holds; 0 or -errno */
+int netsock_watch_level(struct netsock_set *s, int fd, uint64_t token);
 /** netsock_watch - add @fd for EPOLLIN|EPOLLPRI|EPOLLOUT|EPOLLRDHUP|EPOLLET; 0 or -errno */
 int netsock_watch(struct netsock_set *s, int fd, uint64_t token);
 

@@ -2,11 +2,13 @@
 /*
  * worker: the loop around intercept.c.
  *
- * What wakes it: the device, the epoll set of all flow sockets, the supervisor's
- * socket, the next deadline, lwIP's clock. Each callback tells intercept the
- * time, hands over, and the turn is closed before the loop sleeps again
- * (uv_prepare): gathered datagrams, owner queries and reports go out, ended
- * flows are freed.
+ * It waits in the epoll set of the flow sockets (netsock.h), in which the device
+ * and libuv's own descriptor are members too: a packet or a payload costs one
+ * epoll_wait(), and libuv, which has the supervisor's socket and the timers,
+ * runs only when it has something to do (uv_backend_fd(3) is made for that).
+ *
+ * A turn: take the time, hand over what has come, and close the turn: gathered
+ * datagrams, owner queries and reports go out, ended flows are freed.
  */
 #include "worker.h"
 
@@ -49,10 +51,10 @@ struct worker {
 	bool draining, drained, stopping;
 	struct notice_kind notices[NOTICE_KINDS];
 	uv_loop_t loop;
-	uv_poll_t tun, socks, ipc;
+	uv_poll_t ipc;
 	uv_timer_t tick, deadline, acks;
-	uv_prepare_t turn_end;
-	uv_idle_t more; /* runs while work is left that no event will bring back */
+	bool more;    /* work is left that no event will bring back */
+	bool rearmed; /* libuv has to tell its epoll set: that happens in uv_run() */
 };
 
 static void begin_turn(struct worker *w)
@@ -212,36 +214,6 @@ static void on_ipc(uv_poll_t *handle, int status, int events)
 
 /* --- the loop ---------------------------------------------------------------------------- */
 
-static void on_more(uv_idle_t *handle);
-
-static void want_more(struct worker *w, bool more)
-{
-	if (more)
-		uv_idle_start(&w->more, on_more);
-	else
-		uv_idle_stop(&w->more);
-}
-
-static void on_tun(uv_poll_t *handle, int status, int events)
-{
-	struct worker *w = handle->data;
-
-	(void)status;
-	(void)events;
-	begin_turn(w);
-	intercept_tun(&w->ic); /* level-triggered: what is left comes again */
-}
-
-static void on_socks(uv_poll_t *handle, int status, int events)
-{
-	struct worker *w = handle->data;
-
-	(void)status;
-	(void)events;
-	begin_turn(w);
-	intercept_sockets(&w->ic);
-}
-
 static void on_tick(uv_timer_t *handle)
 {
 	struct worker *w = handle->data;
@@ -264,11 +236,6 @@ static void on_deadline(uv_timer_t *handle)
 	begin_turn(w);
 	w->armed = 0;
 	intercept_deadlines(&w->ic);
-}
-
-static void on_more(uv_idle_t *handle)
-{
-	begin_turn(handle->data);
 }
 
 static void arm_deadline(struct worker *w)
@@ -296,21 +263,16 @@ static void arm_ipc(struct worker *w)
 	if (want == w->ipc_events)
 		return;
 	w->ipc_events = want;
+	w->rearmed = true;
 	uv_poll_start(&w->ipc, want, on_ipc);
 }
 
-static void on_turn_end(uv_prepare_t *handle)
+static void end_turn(struct worker *w)
 {
-	struct worker *w = handle->data;
-
-	want_more(w, intercept_turn_end(&w->ic));
+	w->more = intercept_turn_end(&w->ic);
 	check_drained(w);
 	flush_queries(w);
 	outbox_flush(w->outbox);
-	if (w->stopping) {
-		uv_stop(&w->loop);
-		return;
-	}
 	arm_ipc(w);
 	arm_deadline(w);
 	if (engine_acks_owed() && !uv_is_active((uv_handle_t *)&w->acks))
@@ -320,25 +282,23 @@ static void on_turn_end(uv_prepare_t *handle)
 static int start_loop(struct worker *w)
 {
 	const struct worker_args *a = w->args;
+	struct netsock_set *socks = w->ic.relay.socks;
 	int rc = uv_loop_init(&w->loop);
 
-	if (rc)
-		return rc;
-	rc = uv_poll_init(&w->loop, &w->tun, a->sandbox->tun_fd);
-	if (!rc)
-		rc = uv_poll_init(&w->loop, &w->socks, netsock_set_fd(w->ic.relay.socks));
 	if (!rc)
 		rc = uv_poll_init(&w->loop, &w->ipc, a->ipc_fd);
+	if (!rc)
+		rc = netsock_watch_level(socks, uv_backend_fd(&w->loop),
+					 netsock_token(NETSOCK_LOOP, 0, 0));
+	if (!rc)
+		rc = netsock_watch_level(socks, a->sandbox->tun_fd,
+					 netsock_token(NETSOCK_TUN, 0, 0));
 	if (rc)
 		return rc;
 	uv_timer_init(&w->loop, &w->tick);
 	uv_timer_init(&w->loop, &w->deadline);
 	uv_timer_init(&w->loop, &w->acks);
-	uv_prepare_init(&w->loop, &w->turn_end);
-	uv_idle_init(&w->loop, &w->more);
-	w->tun.data = w->socks.data = w->ipc.data = w;
-	w->tick.data = w->deadline.data = w->turn_end.data = w->more.data = w;
-	uv_prepare_start(&w->turn_end, on_turn_end);
+	w->ipc.data = w->tick.data = w->deadline.data = w->acks.data = w;
 	return 0;
 }
 
@@ -347,11 +307,36 @@ static void open_gates(struct worker *w)
 {
 	struct ipc_msg ready = { .type = IPC_READY };
 
-	uv_poll_start(&w->tun, UV_READABLE, on_tun);
-	uv_poll_start(&w->socks, UV_READABLE, on_socks);
 	uv_timer_start(&w->tick, on_tick, ENGINE_TICK_MS, ENGINE_TICK_MS);
 	outbox_send(w->outbox, &ready);
 	arm_ipc(w);
+}
+
+/** turn - wait, and handle what has come; libuv's part when its time or event has come */
+static void turn(struct worker *w)
+{
+	struct epoll_event ev[INTERCEPT_BATCH];
+	bool tun = false, loop = w->rearmed;
+	int n;
+
+	uv_update_time(&w->loop);
+	n = netsock_set_wait(w->ic.relay.socks, ev, INTERCEPT_BATCH,
+			     w->more || loop ? 0 : uv_backend_timeout(&w->loop));
+	begin_turn(w);
+	for (int i = 0; i < n; i++) {
+		enum netsock_kind kind = netsock_token_kind(ev[i].data.u64);
+
+		tun |= kind == NETSOCK_TUN;
+		loop |= kind == NETSOCK_LOOP;
+		intercept_event(&w->ic, &ev[i]);
+	}
+	if (tun)
+		intercept_tun(&w->ic); /* level-triggered: what is left comes again */
+	w->rearmed = false;
+	uv_update_time(&w->loop);
+	if (loop || uv_backend_timeout(&w->loop) == 0)
+		uv_run(&w->loop, UV_RUN_NOWAIT);
+	end_turn(w);
 }
 
 static void close_handle(uv_handle_t *h, void *arg)
@@ -535,7 +520,8 @@ int worker_main(const struct worker_args *args)
 		return 1;
 	}
 	open_gates(&w);
-	uv_run(&w.loop, UV_RUN_DEFAULT);
+	while (!w.stopping)
+		turn(&w);
 	tear_down(&w);
 	return 0;
 }

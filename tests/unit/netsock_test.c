@@ -55,10 +55,9 @@ static int listener(const char *text, struct addrport *at)
 /** wait_event - the next event within two seconds; 0 when none comes */
 static uint32_t wait_event(uint64_t *token)
 {
-	struct pollfd p = {.fd = netsock_set_fd(set), .events = POLLIN};
 	struct epoll_event ev;
 
-	if (poll(&p, 1, 2000) != 1 || netsock_set_wait(set, &ev, 1) != 1)
+	if (netsock_set_wait(set, &ev, 1, 2000) != 1)
 		return 0;
 	*token = ev.data.u64;
 	return ev.events;
