@@ -257,6 +257,7 @@ cell_start() { # ROW
 	line=$(nsenter --net=/run/netns/$HOST "$TMP/tree" -k 10 -n "$STARTS" -- setpriv \
 		--reuid $UNSHARE_USER --regid $UNSHARE_USER --clear-groups \
 		env HOME=/nonexistent TMPDIR=/tmp $(prefix "$1") true 2>"$TMP/stderr")
+	sweep_host
 	note start "$1" "$(field ms "$line")"
 }
 
