@@ -34,7 +34,7 @@ export LC_ALL=C
 build() { # TREE TARGET...: quietly, the reason of a failure in TREE/log
 	local tree=$1
 	shift
-	make -s -C "$tree" ${CC:+CC="$CC"} B=$B CFLAGS=-O1 "$@" >"$tree/log" 2>&1
+	make -s -C "$tree" ${CC:+CC="$CC"} B=$B CFLAGS="-O1 -w" "$@" >"$tree/log" 2>&1
 }
 
 # session_end PID: a test and all that it started, which is its session; the test cleans up
@@ -54,6 +54,7 @@ session_end() {
 script() {
 	local tree=$1 out=$2 pattern=$3 pid end=$((SECONDS + SCRIPT_LIMIT)) test=${*: -1}
 	set -- "${@:4:$#-4}"
+	: >"$out"
 	(cd "$tree" && exec env "$@" B="$tree/$B" WEIR="$tree/$B/weir" setsid bash "$test") \
 		>"$out" 2>"$out.err" </dev/null &
 	pid=$!
@@ -238,7 +239,7 @@ targets=(all tools)
 for t in "${tests[@]}"; do
 	[[ $t != *.c ]] || targets+=("$B/${t%.c}")
 done
-make -s -C "$BASE" ${CC:+CC="$CC"} B=$B CFLAGS=-O1 -j"${JOBS:-2}" "${targets[@]}" >&2 9>&- || {
+make -s -C "$BASE" ${CC:+CC="$CC"} B=$B CFLAGS="-O1 -w" -j"${JOBS:-2}" "${targets[@]}" >&2 9>&- || {
 	echo "Bail out! the tree does not build"
 	exit 1
 }

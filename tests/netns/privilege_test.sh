@@ -78,6 +78,8 @@ like "$out" 'nogroup' "... says what a user namespace costs"
 like "$out" '^ok +SOCK_DESTROY' "... SOCK_DESTROY in a user namespace"
 out=$(setpriv --reuid 2001 --regid 2001 --clear-groups unshare -Urm sh -c "mount --bind $TMP/empty /dev/net; exec $WEIR doctor" 2>&1)
 is $? 1 "doctor: 1 where run can't work"
+like "$out" '^no +TUN device .*missing' "doctor: names what is missing"
+like "$out" 'modprobe' "doctor: says what to change"
 like "$out" '^no +TUN device' "... and the line says so"
 is "$(wc -l <<<"$(as root "$WEIR" doctor)" | awk '{print ($1 <= 24)}')" 1 "doctor: one screen"
 done_testing

@@ -51,8 +51,8 @@ for who in root user; do
 	is "$(cat "$TMP/out.weir")" "$(cat "$TMP/out.direct")" "$who: capabilities, masks, limits, umask, directory, environment, descriptors"
 	is "$(run $who -- bash -c 'ls -l /proc/self/fd' 9</dev/null | grep -c -E 'socket:|tun|anon_inode')" 0 "$who: no descriptor of weir's leaks"
 	like "$(as $who bash -c "echo \$(ps -o pgid= -p \$\$) \$($WEIR run -q -- bash -c 'ps -o pgid= -p \$\$')")" '^([0-9]+) \1$' "$who: same process group"
-	is "$(as $who sh -c "trap '' HUP CHLD; $WEIR run -q -- grep SigIgn /proc/self/status")" \
-	   "$(as $who sh -c "trap '' HUP CHLD; grep SigIgn /proc/self/status")" "$who: ignored signals stay ignored"
+	is "$(as $who bash -c "trap '' HUP CHLD; $WEIR run -q -- grep SigIgn /proc/self/status")" \
+	   "$(as $who bash -c "trap '' HUP CHLD; grep SigIgn /proc/self/status")" "$who: ignored signals stay ignored"
 	look="bash -c 'for i in 0 1 2; do [ -e /proc/\$\$/fd/\$i ] && echo \$i >&2; done'"
 	is "$(as $who bash -c "exec 0<&- 1>&-; $WEIR run -q -- $look" 2>&1)" \
 	   "$(as $who bash -c "exec 0<&- 1>&-; $look" 2>&1)" "$who: closed streams are closed inside"

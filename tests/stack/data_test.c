@@ -83,6 +83,19 @@ static void overruns_the_window(void)
 	full(&plain, 65535);
 }
 
+/** small_ones_do_not_wait - the relay has its bytes at once, and so has the program (no Nagle) */
+static void small_ones_do_not_wait(void)
+{
+	struct app a = connected(false, 2013);
+
+	sent_clear();
+	tap_is(engine_write(a.c, want, 10), 10, "ten bytes are written");
+	tap_is(sent_count, 1, "and sent");
+	tap_is(engine_write(a.c, want + 10, 20), 20, "twenty more while nothing is acknowledged");
+	tap_ok(sent_count == 2 && last().len == 20, "and sent as well");
+	app_free(&a);
+}
+
 static void urgent_is_inline(void)
 {
 	struct app a = connected(false, 2003);
@@ -204,6 +217,7 @@ int main(int argc, char **argv)
 	sends_down(false, false, 536);
 	disorder();
 	overruns_the_window();
+	small_ones_do_not_wait();
 	urgent_is_inline();
 	acks_once();
 	small_segments_do_not_pin();

@@ -67,6 +67,7 @@ static struct {
 	bool rearm_out;
 	int hook_open, n_hooked, n_hook_up;
 	int n_asked, n_ended, n_opened_flows, n_learnt, n_notices;
+	char notice[160]; /* the last one */
 	struct flow *asked[LOG_MAX];
 	uint8_t ended_reason;
 	int ended_errno;
@@ -291,9 +292,13 @@ static void ask_owner(void *ctx, struct flow *f)
 __attribute__((format(printf, 3, 4))) static void notice(void *ctx, const char *what,
 							 const char *fmt, ...)
 {
+	va_list ap;
+
 	(void)ctx;
 	(void)what;
-	(void)fmt;
+	va_start(ap, fmt);
+	vsnprintf(w.notice, sizeof(w.notice), fmt, ap);
+	va_end(ap);
 	w.n_notices++;
 }
 

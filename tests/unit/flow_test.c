@@ -49,6 +49,7 @@ static void test_life(void)
 {
 	struct flow_table *t = table(4);
 	struct addrport app = tuple_end(0x0a000001, 1000), net = tuple_end(0xc0000201, 80);
+	struct addrport other = tuple_end(0xc0000202, 80);
 	struct flow *f = flow_new(t, IPPROTO_TCP, &app, &net, 5, 1700000000000000000ULL), *again;
 	struct flow_ref ref = flow_ref(f);
 
@@ -59,6 +60,7 @@ static void test_life(void)
 	tap_ok(flow_find(t, IPPROTO_TCP, &app, &net) == f, "it is found by its tuple");
 	tap_ok(!flow_find(t, IPPROTO_UDP, &app, &net), "and not by another protocol");
 	tap_ok(!flow_find(t, IPPROTO_TCP, &net, &app), "nor by the tuple turned round");
+	tap_ok(!flow_find(t, IPPROTO_TCP, &app, &other), "nor by another destination");
 	tap_is(flow_count_half_open(t), 1, "a new TCP flow counts as half open");
 	flow_set_state(t, f, FLOW_OWNED);
 	flow_set_state(t, f, FLOW_JUDGED);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,6 +181,43 @@ static const struct {
 	{"loop and sockets", try_loop}, {"memory", try_memory},
 };
 
+static int wait_for_ever(void)
+{
+	while (poll(NULL, 0, -1) < 0)
+		;
+	return 0;
+}
+
+/**
+ * dies_with_parent - a locked worker's parent is killed: a pipe that only the worker
+ * holds then comes to its end
+ */
+static bool dies_with_parent(void)
+{
+	int held[2];
+	struct pollfd p;
+	pid_t parent;
+	char c;
+
+	if (pipe(held) || dup2(held[1], 1) < 0)
+		return false;
+	parent = fork();
+	if (!parent) {
+		close(held[0]);
+		close(held[1]);
+		_exit(locked(wait_for_ever) != 0); /* the worker holds 1 */
+	}
+	close(held[1]);
+	dup2(2, 1);
+	usleep(300000);
+	p = (struct pollfd){.fd = held[0], .events = POLLIN};
+	if (poll(&p, 1, 0)) /* ended before its time */
+		return false;
+	kill(parent, SIGKILL);
+	waitpid(parent, NULL, 0);
+	return poll(&p, 1, 5000) == 1 && read(held[0], &c, 1) == 0;
+}
+
 /** early - what the first stage leaves: checked from inside the child */
 static int early(void)
 {
@@ -210,7 +248,12 @@ static int early_status(void)
 
 int main(void)
 {
-	int extra = open("/dev/null", O_RDONLY);
+	int extra = open("/dev/null", O_RDONLY), out = dup(1);
+	bool dies = dies_with_parent();
+
+	dup2(out, 1);
+	close(out);
+	tap_ok(dies, "locked: dies with its parent");
 
 	tap_is(early_status(), 0, "early: own session, no descriptors, not dumpable");
 	close(extra);

@@ -142,6 +142,7 @@ static void self_case(void)
 	tap_ok(o->cgroup[0] == '/', "cgroup: %s", o->cgroup);
 	tap_ok(o->start_ns > 0 && o->start_ns <= clock_mono_ns() * 2, "start");
 	tap_ok(o->parents_len > 0 && o->parents[0].pid == getppid(), "nearest parent first");
+	tap_ok(o->parents_len < 2 || o->parents[1].pid != o->parents[0].pid, "then another");
 	tap_is(find(inode_of(fd)).owner, id, "asked again: the same owner");
 	close(fd);
 	tap_is(none.why, OWNER_NO_PROCESS, "no inode, no process");
@@ -163,6 +164,7 @@ static void child_cases(void)
 
 	tap_ok(o && o->pid == c.pid, "a child's socket");
 	tap_ok(o && o->parents_len && o->parents[0].pid == getpid(), "we are its parent");
+	tap_ok(o && o->parents_len > 1 && o->parents[1].pid == getppid(), "and ours is behind us");
 	before = o ? o->id : 0;
 	child_do(&c, 'e');
 	o = who(inode);
@@ -180,6 +182,45 @@ static void child_cases(void)
 	o = who(inode);
 	tap_ok(o && o->pid == c.pid, "closed in the parent: the child that still has it");
 	child_end(&c);
+}
+
+/* asked by a user to whom the holder's /proc/PID/fd is closed */
+static int ask_as_nobody(uint32_t inode)
+{
+	struct owner_want w = { .inode = inode, .uid = 0 };
+	struct owner_proc *other;
+
+	if (setgid(65534) || setuid(65534))
+		return 255;
+	other = owner_proc_new(getppid(), false);
+	if (!other)
+		return 255;
+	owner_proc_find(other, &w, 1);
+	owner_proc_free(other);
+	return (int)w.why;
+}
+
+static void denied_case(void)
+{
+	uint32_t inode;
+	int status, fd;
+	pid_t pid;
+
+	if (geteuid()) {
+		tap_skip("denied", "needs another user");
+		return;
+	}
+	fd = sock();
+	inode = inode_of(fd);
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		close(fd);
+		_exit(ask_as_nobody(inode));
+	}
+	waitpid(pid, &status, 0);
+	tap_is(WEXITSTATUS(status), OWNER_DENIED, "closed to us: that is the reason given");
+	close(fd);
 }
 
 static void sisters_case(void)
@@ -416,6 +457,7 @@ int main(int argc, char **argv)
 	self_case();
 	child_cases();
 	sisters_case();
+	denied_case();
 	short_programs_case();
 	batch_case();
 	many_case();

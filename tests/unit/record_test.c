@@ -117,6 +117,21 @@ static void json_cases(void)
 	tap_ok(!strcmp(text_at(j, "weir", "close", "app"), "fin"), "how the program closed");
 	tap_ok(json_real_value(json_object_get(json_object_get(j, "weir"), "connect_ms")) == 12.345,
 	       "connect_ms");
+	tap_ok(json_real_value(json_object_get(json_object_get(j, "weir"), "first_byte_ms")) == 20,
+	       "first_byte_ms, from the start of the flow");
+	tap_ok(!strcmp(text_at(j, "weir", "verdict", NULL), "allow"), "verdict");
+	json_decref(j);
+
+	f.down.rst = 1; /* a FIN before it */
+	f.up.fin = 0;
+	f.verdict = 1;
+	f.reason = FLOW_ENDED_BLOCKED;
+	j = json_of(&f, &o, NULL);
+	tap_ok(!strcmp(text_at(j, "weir", "close", "net"), "rst"), "the peer reset it at last");
+	tap_ok(!strcmp(text_at(j, "weir", "close", "app"), "open"), "the program did not close it");
+	tap_ok(!strcmp(text_at(j, "weir", "verdict", NULL), "block"), "blocked");
+	tap_ok(!strcmp(text_at(j, "flow", "reason", NULL), "forced"), "in EVE's words: forced");
+	tap_ok(!json_object_get(json_object_get(j, "weir"), "host"), "no name, no field");
 	json_decref(j);
 
 	f = flow(IPPROTO_ICMPV6);
@@ -235,6 +250,10 @@ static void log_file(void)
 	record_free(r);
 	tap_is(lines_in(fd, &whole), 10, "ten lines in the file");
 	tap_ok(whole, "each a JSON object");
+	record_new(&cfg, &r, err, sizeof(err));
+	record_end(r, &f, &o, NULL);
+	record_free(r);
+	tap_is(lines_in(fd, &whole), 11, "a file that is there is appended to");
 	/* a descriptor of a file is written at its own offset, which others share */
 	snprintf(spec, sizeof(spec), "fd:%d", fd);
 	if (ftruncate(fd, 0) || lseek(fd, 0, SEEK_SET))
@@ -248,6 +267,56 @@ static void log_file(void)
 	tap_is(lines_in(fd, &whole), 2, "two lines");
 	unlink(path);
 	close(fd);
+}
+
+/* a socket that keeps the borders of messages shows what each write() held */
+static void one_write_a_line(void)
+{
+	int p[2];
+	char spec[16], err[200], buf[4096];
+	struct record_config cfg = { .log = spec, .out_fd = 2 };
+	struct flow_rec f = flow(IPPROTO_TCP);
+	struct owner o = curl();
+	struct record *r;
+	unsigned lines = 0, broken = 0;
+	ssize_t n;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, p))
+		return;
+	snprintf(spec, sizeof(spec), "fd:%d", p[1]);
+	tap_is(record_new(&cfg, &r, err, sizeof(err)), 0, "a socket of messages");
+	for (int i = 0; i < 5; i++)
+		record_end(r, &f, &o, "example.org");
+	record_free(r);
+	while ((n = recv(p[0], buf, sizeof(buf), 0)) > 0) {
+		lines++;
+		broken += buf[0] != '{' || buf[n - 1] != '\n' || memchr(buf, '\n', (size_t)n - 1);
+	}
+	tap_ok(lines == 5 && !broken, "one write() a line: %u, %u are no line", lines, broken);
+	close(p[0]);
+	close(p[1]);
+}
+
+/* "-" is standard error, where COMMAND's own output is not */
+static void log_to_stderr(void)
+{
+	int p[2], old = dup(2);
+	char err[200], buf[4096];
+	struct record_config cfg = { .log = "-", .out_fd = 2 };
+	struct flow_rec f = flow(IPPROTO_TCP);
+	struct record *r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, p))
+		return;
+	dup2(p[1], 2);
+	record_new(&cfg, &r, err, sizeof(err));
+	record_end(r, &f, NULL, NULL);
+	record_free(r);
+	dup2(old, 2);
+	tap_ok(recv(p[0], buf, sizeof(buf), 0) > 100, "--log - is standard error");
+	close(p[0]);
+	close(p[1]);
+	close(old);
 }
 
 /* a reader that does not read: nothing blocks, lines stay whole, the overflow is counted */
@@ -487,6 +556,8 @@ int main(int argc, char **argv)
 	hostile_text();
 	log_values();
 	log_file();
+	one_write_a_line();
+	log_to_stderr();
 	slow_reader(false);
 	slow_reader(true);
 	overflow();

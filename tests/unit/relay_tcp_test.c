@@ -28,7 +28,7 @@ struct engine_conn { /* the program's side */
 
 static struct engine_conn conn;
 static bool conn_live;
-static unsigned accepts, frees, resets_sent, icmp_sent;
+static unsigned accepts, frees, resets_sent, icmp_sent, learnt;
 static struct icmp_error last_icmp;
 
 int engine_accept(const struct packet *syn, uint64_t cookie, struct engine_conn **c)
@@ -256,10 +256,9 @@ int netsock_last_ack(int fd, uint32_t *ms)
 int names_learn(struct names *n, const uint8_t *msg, size_t len, uint64_t now)
 {
 	(void)n;
-	(void)msg;
-	(void)len;
 	(void)now;
-	abort();
+	learnt += len == 5 ? !memcmp(msg, "hello", 5) : len == 2 && !memcmp(msg, "yo", 2);
+	return 0;
 }
 
 uint32_t names_slot(struct names *n, const struct addr *a, uint64_t now)
@@ -330,7 +329,7 @@ static const char *hook_err;
 /* A hook that accepts as many bytes as it is told, and can block. */
 static struct {
 	size_t most;
-	bool block;
+	bool block, none;
 	size_t seen[2];
 } picky;
 
@@ -344,7 +343,7 @@ static void setup(void)
 	sock.connect_rc = -EINPROGRESS;
 	sock.out_room = QUEUE;
 	memset(&picky, 0, sizeof(picky));
-	accepts = frees = resets_sent = icmp_sent = ended = asked = notices = 0;
+	accepts = frees = resets_sent = icmp_sent = ended = asked = notices = learnt = 0;
 	fake_engine_memory = 0;
 	cfg = (struct config){ .max_flows = 16, .max_half_open = 8, .flow_buffer = 1 << 20,
 			       .total_buffer = 1 << 24 };
@@ -594,6 +593,30 @@ static void resets_cross(void)
 	teardown("RST at once");
 }
 
+static void idle_connections_stay(void)
+{
+	struct flow *f;
+
+	setup();
+	f = opened();
+	r.now += 7300 * 1000000000ULL;
+	tap_ok(!timers_pop(r.timers, r.now), "open and idle for two hours: nobody looks");
+	relay_tcp_engine(&r, f, ENGINE_EV_FIN);
+	tap_ok(sock.shut && !timers_next(r.timers), "half-closed: still no deadline");
+	relay_tcp_timeout(&r, f); /* as if one had come up late */
+	tap_ok(!ended, "and none would end it");
+	sock.fin = true;
+	conn.room = 1;
+	relay_tcp_net(&r, f, EPOLLIN | EPOLLRDHUP);
+	tap_ok(conn.shut && timers_next(r.timers) == r.now + 240000000000ULL,
+	       "closed on both sides: the last acknowledgement has 240 s");
+	r.now += 240000000000ULL;
+	tap_ok(timers_pop(r.timers, r.now) == f, "then");
+	relay_tcp_timeout(&r, f);
+	tap_ok(ended == 1 && why == FLOW_ENDED_FIN && conn.aborted, "it is given up");
+	teardown("idle");
+}
+
 static void back_pressure_holds_both_ways(void)
 {
 	struct flow *f;
@@ -678,6 +701,8 @@ static ssize_t picky_chunk(void *state, void *fstate, const struct hook_view *v,
 	(void)v;
 	if (picky.block)
 		return HOOK_BLOCK;
+	if (picky.none)
+		return 0;
 	for (size_t i = 0; i < n; i++) {
 		unsigned seed = dir == HOOK_UP ? 1 : 2;
 
@@ -731,6 +756,65 @@ static void random_life(unsigned seed)
 	teardown("random life");
 }
 
+/** what_a_hook_holds_is_bounded - the reads of the peer's bytes, in pieces of the window */
+static void what_a_hook_holds_is_bounded(void)
+{
+	struct flow *f;
+
+	setup();
+	cfg.flow_buffer = 20000;
+	tap_ok(!hook_chain_add(r.hooks, "picky", &hook_err), "hook added");
+	picky.none = true;
+	f = opened();
+	pattern(sock.in, 50000, 2);
+	conn.room = 4000;
+	for (unsigned i = 1; i <= 5 && !ended; i++) {
+		sock.in_len = i * 4000;
+		relay_tcp_net(&r, f, EPOLLIN);
+	}
+	tap_ok(!ended && conn.tx_len == 0 && sock.in_off == 20000, "a hook may hold --flow-buffer");
+	sock.in_len = 20001;
+	relay_tcp_net(&r, f, EPOLLIN);
+	tap_ok(ended == 1 && why == FLOW_ENDED_LIMIT && conn.aborted && sock.reset,
+	       "one byte more ends the flow");
+	tap_ok(r.count.buffer_full == 1 && notices == 1, "counted and said");
+	teardown("flow-buffer");
+}
+
+static void names_are_learnt_from_answers(void)
+{
+	static const uint8_t answer[] = {0, 5, 'h', 'e', 'l', 'l', 'o', 0, 2, 'y', 'o', 0};
+	struct flow *f;
+
+	raw_syn[23] = 53;
+	setup();
+	f = opened();
+	memcpy(sock.in, answer, sizeof(answer));
+	sock.in_len = 4;
+	conn.room = 1000;
+	relay_tcp_net(&r, f, EPOLLIN);
+	tap_is(learnt, 0, "half an answer of port 53 teaches nothing");
+	sock.in_len = sizeof(answer);
+	relay_tcp_net(&r, f, EPOLLIN);
+	tap_ok(learnt == 2 && conn.tx_len == sizeof(answer), "two whole ones do, and go on as they are");
+	conn.rx_len = sizeof(answer);
+	memcpy(conn.rx, answer, sizeof(answer));
+	relay_tcp_engine(&r, f, ENGINE_EV_DATA);
+	tap_is(learnt, 2, "what the program says does not");
+	relay_tcp_stop(&r, f);
+	teardown("names");
+	raw_syn[23] = 80;
+	setup();
+	f = opened();
+	memcpy(sock.in, answer, sizeof(answer));
+	sock.in_len = sizeof(answer);
+	conn.room = 1000;
+	relay_tcp_net(&r, f, EPOLLIN);
+	tap_is(learnt, 0, "nor what comes from another port");
+	relay_tcp_stop(&r, f);
+	teardown("no names");
+}
+
 static void a_hook_may_block(void)
 {
 	struct flow *f;
@@ -755,11 +839,14 @@ int main(void)
 	half_close_goes_each_way_alone();
 	bytes_outlive_the_programs_side();
 	resets_cross();
+	idle_connections_stay();
 	back_pressure_holds_both_ways();
 	memory_of_all_flows_is_bounded();
 	keepalive_is_the_peers_answer();
 	for (unsigned seed = 1; seed <= 20; seed++)
 		random_life(seed);
+	what_a_hook_holds_is_bounded();
+	names_are_learnt_from_answers();
 	a_hook_may_block();
 	return tap_done();
 }

@@ -490,6 +490,28 @@ static void owner_never_known(void)
 	end(__func__);
 }
 
+/** either_side_keeps_it_alive - RFC 4787, REQ-6: also what comes from outside */
+static void either_side_keeps_it_alive(void)
+{
+	struct flow *f;
+	uint64_t start;
+
+	begin();
+	start = w.r.now;
+	f = open_flow(app, srv);
+	w.r.now = start + 200;
+	receive_datagram(srv, "answer", 6, 0);
+	net_event(EPOLLIN);
+	tap_ok(!timers_pop(w.r.timers, start + 310), "an answer keeps it alive");
+	tap_ok(timers_pop(w.r.timers, start + 501) == f, "for as long as before");
+	timers_set(w.r.timers, f, start + 600);
+	w.r.now = start + 550;
+	app_send(app, srv, "again");
+	tap_ok(!timers_pop(w.r.timers, start + 600), "and so does the program");
+	tap_ok(timers_pop(w.r.timers, start + 851) == f, "for as long");
+	end(__func__);
+}
+
 static void refused_destinations(void)
 {
 	begin();
@@ -609,6 +631,7 @@ int main(void)
 	backlog();
 	holds_are_bounded();
 	owner_never_known();
+	either_side_keeps_it_alive();
 	refused_destinations();
 	no_socket();
 	names();
