@@ -24,7 +24,7 @@ struct control;
 /** control_path - where instance @pid of user @uid listens; 0 or -ENAMETOOLONG */
 int control_path(pid_t pid, uid_t uid, char path[CONTROL_PATH_MAX]);
 /** control_open - sweep stale sockets and listen; 0 or -errno */
-int control_open(struct control **c);
+int control_open(struct control **out);
 /** control_remove - remove the socket of an instance that was killed, by its path */
 void control_remove(const char *path);
 /** control_close - stop listening and remove the socket; @c may be NULL */

@@ -191,7 +191,7 @@ int netsock_icmp_open(struct netsock_set *s, bool v4, uint16_t *ident, uint64_t 
 		struct sockaddr sa;
 		struct sockaddr_in in;
 		struct sockaddr_in6 in6;
-	} name;
+	} name = {.sa = {0}};
 	socklen_t len = sizeof(name);
 
 	if (fd < 0)

@@ -77,8 +77,8 @@ static int children_scan(pid_t pid, struct proctree_pids *out)
 {
 	DIR *d = opendir("/proc");
 	struct dirent *e;
-	pid_t parent;
-	char state;
+	pid_t parent = 0;
+	char state = 0;
 	int r = 0;
 
 	if (!d)
@@ -141,9 +141,9 @@ int proctree_children(pid_t pid, struct proctree_pids *out)
 size_t proctree_count(pid_t pid)
 {
 	struct proctree_pids all = {0};
-	pid_t parent;
+	pid_t parent = 0;
 	size_t n = 0;
-	char state;
+	char state = 0;
 
 	if (proctree_children(pid, &all))
 		return 0;

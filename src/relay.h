@@ -89,8 +89,8 @@ static inline bool relay_owner_pending(const struct flow *f)
 int relay_tcp_init(struct relay *r);
 void relay_tcp_exit(struct relay *r);
 void relay_tcp_packet(struct relay *r, const struct packet *p, struct pktbuf *buf);
-void relay_tcp_engine(struct relay *r, struct flow *f, unsigned engine_events);
-void relay_tcp_net(struct relay *r, struct flow *f, uint32_t epoll_events);
+void relay_tcp_engine(struct relay *r, struct flow *f, unsigned ev);
+void relay_tcp_net(struct relay *r, struct flow *f, uint32_t ev);
 void relay_tcp_owned(struct relay *r, struct flow *f);
 void relay_tcp_timeout(struct relay *r, struct flow *f);
 void relay_tcp_stop(struct relay *r, struct flow *f);

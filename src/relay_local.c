@@ -374,7 +374,7 @@ static void net_event(struct relay *r, struct flow *f, uint32_t ev)
 	}
 }
 
-void relay_local_net(struct relay *r, uint64_t token, uint32_t ev)
+void relay_local_net(struct relay *r, uint64_t token, uint32_t epoll_events)
 {
 	uint32_t index = netsock_token_index(token);
 	struct flow_ref ref = { index & ~SIDE_APP, netsock_token_gen(token) };
@@ -393,12 +393,12 @@ void relay_local_net(struct relay *r, uint64_t token, uint32_t ev)
 	if (!f || !f->relay)
 		return;
 	if (!(index & SIDE_APP)) {
-		net_event(r, f, ev);
+		net_event(r, f, epoll_events);
 		return;
 	}
-	if (ev & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
+	if (epoll_events & (EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP))
 		pair_of(f)->up.readable = true;
-	if (ev & EPOLLOUT)
+	if (epoll_events & EPOLLOUT)
 		pair_of(f)->down.writable = true;
 	pump_pair(r, f);
 }

@@ -214,8 +214,8 @@ static bool is_shortage(int err)
 	return err == EMFILE || err == ENFILE || err == ENOMEM || err == ENOBUFS || err == EAGAIN;
 }
 
-/** udp_flow_new - flow, destination and mapping; NULL when a bound refuses it */
-static struct flow *udp_flow_new(struct relay *r, const struct addrport *app,
+/** flow_new_mapped - flow, destination and mapping; NULL when a bound refuses it */
+static struct flow *flow_new_mapped(struct relay *r, const struct addrport *app,
 				 const struct addrport *net)
 {
 	struct flow *f = relay_flow_new(r, IPPROTO_UDP, app, net);
@@ -365,7 +365,7 @@ static int chunk_take(struct relay_udp_state *s, struct dgram_map *m, struct net
 static void map_flush(struct relay *r, struct dgram_map *m)
 {
 	struct netsock_dgram d[SEND_CHUNK];
-	struct flow_ref ref[SEND_CHUNK];
+	struct flow_ref ref[SEND_CHUNK] = {{0}};
 	int n;
 
 	while ((n = chunk_take(r->udp, m, d, ref)) > 0) {
@@ -528,7 +528,7 @@ void relay_udp_packet(struct relay *r, const struct packet *p, struct pktbuf *bu
 	}
 	f = flow_find(r->flows, IPPROTO_UDP, &p->app, &p->net);
 	if (!f)
-		f = udp_flow_new(r, &p->app, &p->net);
+		f = flow_new_mapped(r, &p->app, &p->net);
 	if (!f || !f->relay)
 		return;
 	timers_datagram(r->timers, f, r->now);
@@ -697,7 +697,7 @@ static struct flow *flow_for_peer(struct relay *r, struct dgram_map *m, const st
 	if (addr_is_v4(&net->addr) != m->v4 || dest_is_ignored(&net->addr) ||
 	    dest_out(&r->dest, net, &out) || !filter_passes(r, m, net))
 		return NULL;
-	return udp_flow_new(r, &m->app, net);
+	return flow_new_mapped(r, &m->app, net);
 }
 
 static void down(struct relay *r, struct dgram_map *m, const struct netsock_dgram *d)

@@ -46,7 +46,7 @@ bool sandbox_privileged(void)
 /** take_fds - hand the descriptors of one message to @s; 0 or -EPROTO (then all are closed) */
 static int take_fds(struct sandbox *s, struct msghdr *msg)
 {
-	int fds[KEEPER_FDS_MAX];
+	int fds[KEEPER_FDS_MAX] = {0};
 	size_t n = 0, i = 0;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
