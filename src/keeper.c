@@ -112,15 +112,16 @@ static void find_user(struct keeper *k)
 
 		pw = *name && !*end ? getpwuid((uid_t)uid) : NULL;
 	}
-	if (!pw) {
-		snprintf(text, sizeof(text), "--user %.64s: no such user", name);
-		fail(k, ENOENT, text);
+	if (pw) {
+		k->uid = pw->pw_uid;
+		k->gid = pw->pw_gid;
+		k->user = strdup(pw->pw_name);
+		if (!k->user)
+			fail(k, ENOMEM, "out of memory");
+		return;
 	}
-	k->uid = pw->pw_uid;
-	k->gid = pw->pw_gid;
-	k->user = strdup(pw->pw_name);
-	if (!k->user)
-		fail(k, ENOMEM, "out of memory");
+	snprintf(text, sizeof(text), "--user %.64s: no such user", name);
+	fail(k, ENOENT, text);
 }
 
 static int become_user(const struct keeper *k)
