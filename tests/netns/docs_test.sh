@@ -57,7 +57,57 @@ missing=
 for f in $(grep -ohE '`(src|stack|docs|scripts|tests)/[a-zA-Z0-9_./-]+`' README.md docs/*.md | tr -d '`' | sort -u); do
 	[ -e "$f" ] || missing+="$f "
 done
+for f in $(grep -ohE '`[a-z0-9_]+\.[ch]`' README.md docs/*.md | tr -d '`' | sort -u); do
+	[ -e "src/$f" ] || [ -e "stack/$f" ] || missing+="$f "
+done
 check "files that the documents name exist" "$missing"
+
+missing=
+for f in $(grep -ohE '`[a-z0-9_]+\(\)`' README.md docs/*.md | tr -d '`()' | sort -u); do
+	case $f in listen | connect | recv | send | shutdown | socket) continue ;; esac
+	grep -qE "\\b$f\\(" src/*.h stack/*.h || missing+="$f "
+done
+check "functions that the documents name exist" "$missing"
+
+# options of `weir run` in examples; those after "--" are COMMAND's own
+unknown=
+for o in $(grep -hE '(^|[ `])weir run ' README.md docs/*.md docs/weir.1.scd | sed 's/.*weir run //; s/\(^\| \)-- .*//' |
+	grep -oE -- '--[a-z][a-z-]+' | sort -u); do
+	grep -qx -- "$o" <<<"$help_options" || unknown+="$o "
+done
+check "options in examples exist" "$unknown"
+
+log=$(sed -n '/^# FLOW LOG/,/^# FILES/p' docs/weir.1.scd)
+missing=
+for k in $(grep -oE '(set_[a-z]+|object_set_new)\([a-z]+, "[a-z_]+"' src/record_json.c | grep -oE '[a-z_]+"' |
+	tr -d '"' | sort -u); do
+	grep -qE "(^|[^a-z])$k([^a-z]|$)" <<<"$log" || missing+="$k "
+done
+check "the man page has every field of the flow log" "$missing"
+
+missing=
+for k in $(sed -n '/reason_texts\[FLOW_REASON_MAX\]/,/^}/p' src/flow.c | grep -oE '"[a-z-]+"' | tr -d '"'); do
+	grep -q "_${k}_" <<<"$log" || missing+="$k "
+done
+check "... and every reason" "$missing"
+
+# NUMBER FILE REGEX: what docs/ say in figures is what the source says
+figures='16,384|src/owner_proc.c|OWNER_KEEP\s+16384\b
+131,070|stack/tcp_engine.c|RECV_WINDOW\s+\(65535 << TCP_RCV_SCALE\)
+4096|src/worker.h|WORKER_NAMES_MAX 4096\b
+16 MiB|src/outbox.h|OUTBOX_MAX \(16 << 20\)
+8 MiB|src/sink.c|QUEUE_MAX \(8u << 20\)
+4 MiB|src/intercept.c|reass_bytes_max = 4 << 20
+64 packets|src/intercept.c|TUN_BATCH 64\b
+64 events|src/intercept.h|INTERCEPT_BATCH 64\b
+32 in a message|src/ipc.h|IPC_BATCH 32\b
+16 KiB or more|src/relay_tcp_pump.c|SHARE_MIN 16384\b'
+wrong=
+while IFS='|' read -r number file regex; do
+	grep -qF "$number" docs/*.md || wrong+="$number is not in docs/"$'\n'
+	grep -qE "$regex" "$file" || wrong+="$number is not what $file says"$'\n'
+done <<<"$figures"
+check "figures are those of the source" "$wrong"
 
 missing=
 for t in $(grep -ohE '(`|&& )make [a-z-]+' README.md docs/*.md | awk '{ print $NF }' | sort -u); do
@@ -67,6 +117,10 @@ check "make targets that the documents name exist" "$missing"
 
 if command -v scdoc >/dev/null; then
 	check "the man page compiles" "$(scdoc <docs/weir.1.scd 2>&1 >/dev/null)"
+	if command -v man >/dev/null; then
+		check "... and renders without a complaint" \
+			"$(scdoc <docs/weir.1.scd | man --warnings -E UTF-8 -l - 2>&1 >/dev/null)"
+	fi
 fi
 echo "1..$n"
 exit $bad
