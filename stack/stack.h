@@ -245,7 +245,7 @@ struct icmp_error {
  * icmp_error_for_errno - the error that makes the program's kernel report @err
  *
  * Fills @e (from: the destination @dest). Returns false where no ICMP carries it
- * (EACCES on v4 ...: TRAPS in docs/LIMITS.md); then @e is the nearest one.
+ * (EACCES on v4: docs/LIMITS.md lists them); then @e is the nearest one.
  */
 bool icmp_error_for_errno(int err, const struct addr *dest, uint32_t mtu, struct icmp_error *e);
 /** icmp_send_error - quote packet @p (RFC 792; RFC 1812 4.3.2.3: up to 548 bytes; RFC 4443) */
