@@ -119,6 +119,24 @@ ssize_t netsock_recv(int fd, void *buf, size_t len)
 	return n < 0 ? -errno : n;
 }
 
+ssize_t netsock_recvv(int fd, struct iovec *iov, int n)
+{
+	struct msghdr mh = { .msg_iov = iov, .msg_iovlen = (size_t)n };
+	ssize_t got;
+
+	do {
+		got = recvmsg(fd, &mh, 0);
+	} while (got < 0 && errno == EINTR);
+	return got < 0 ? -errno : got;
+}
+
+bool netsock_unread(int fd)
+{
+	char one;
+
+	return recv(fd, &one, 1, MSG_PEEK) > 0;
+}
+
 ssize_t netsock_sendv(int fd, const struct iovec *iov, int n)
 {
 	struct iovec copy[16];

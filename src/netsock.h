@@ -76,6 +76,8 @@ int netsock_tcp_connect(struct netsock_set *s, const struct addrport *to, uint64
 /** netsock_error - SO_ERROR, positive, and clears it */
 int netsock_error(int fd);
 ssize_t netsock_recv(int fd, void *buf, size_t len); /* bytes, 0 = FIN, -errno */
+bool netsock_unread(int fd); /* netsock_recv() would return bytes, also after an error */
+ssize_t netsock_recvv(int fd, struct iovec *iov, int n); /* the same, to several places */
 ssize_t netsock_sendv(int fd, const struct iovec *iov, int n); /* bytes or -errno */
 int netsock_shutdown_write(int fd);
 /** netsock_reset - close with a RST (SO_LINGER 0) */

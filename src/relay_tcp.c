@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "dnsstream.h"
 
@@ -34,15 +35,82 @@ int relay_tcp_init(struct relay *r)
 	if (!r->tcp)
 		return -ENOMEM;
 	*r->tcp = (struct relay_tcp_state){ .ready = NULL };
+	TAILQ_INIT(&r->tcp->half_open);
 	return 0;
 }
 
 void relay_tcp_exit(struct relay *r)
 {
-	if (r->tcp && r->tcp->buf)
-		pktbuf_put(r->tcp->buf);
+	for (int i = 0; r->tcp && i < RELAY_TCP_BUFS; i++) {
+		if (r->tcp->bufs[i])
+			pktbuf_put(r->tcp->bufs[i]);
+	}
 	free(r->tcp);
 	r->tcp = NULL;
+}
+
+/* --- the SYN --------------------------------------------------------------------------
+ *
+ * A program may give a connect up without a word (a time-out of its own, an
+ * exit): its kernel just stops to repeat the SYN, while ours goes on trying for
+ * minutes. So when --max-half-open is reached, the flow whose SYN was seen the
+ * longest ago makes room. Silently: a program that does still wait repeats its
+ * SYN, and starts again.
+ */
+
+/* A kernel's first pauses between two SYNs are a second; a shorter silence says nothing. */
+#define SYN_SILENCE (2 * NSEC_PER_SEC)
+
+static void drop_syn(struct relay *r, struct relay_tcp *rt)
+{
+	if (!rt->syn)
+		return;
+	TAILQ_REMOVE(&r->tcp->half_open, rt->syn, waiting);
+	free(rt->syn);
+	rt->syn = NULL;
+}
+
+/** hold_syn - keep a copy of @p, in place of an older one */
+static int hold_syn(struct relay *r, struct flow *f, const struct packet *p)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	struct held_syn *h = malloc(sizeof(*h) + p->len);
+
+	if (!h)
+		return -ENOMEM;
+	h->flow = f;
+	h->seen = r->now;
+	h->len = (uint16_t)p->len;
+	memcpy(h->data, p->data, p->len);
+	drop_syn(r, rt);
+	rt->syn = h;
+	TAILQ_INSERT_TAIL(&r->tcp->half_open, h, waiting);
+	return 0;
+}
+
+static bool held_syn(const struct relay_tcp *rt, struct packet *p)
+{
+	if (!rt->syn || packet_parse(p, rt->syn->data, rt->syn->len) != PACKET_OK)
+		return false;
+	p->csum_trusted = true;
+	return true;
+}
+
+/** syn_again - the same one, or the program's second try from the same port */
+static void syn_again(struct relay *r, struct flow *f, const struct packet *p)
+{
+	struct held_syn *h = relay_tcp_of(f)->syn;
+	struct packet held;
+
+	if (!held_syn(relay_tcp_of(f), &held))
+		return;
+	if (held.tcp.seq != p->tcp.seq) {
+		hold_syn(r, f, p);
+		return;
+	}
+	h->seen = r->now;
+	TAILQ_REMOVE(&r->tcp->half_open, h, waiting);
+	TAILQ_INSERT_TAIL(&r->tcp->half_open, h, waiting);
 }
 
 /* --- ends ------------------------------------------------------------------------- */
@@ -69,7 +137,7 @@ void relay_tcp_end(struct relay *r, struct flow *f, enum flow_reason reason)
 	}
 	netsock_close(&rt->fd);
 	engine_free(rt->conn);
-	free(rt->syn);
+	drop_syn(r, rt);
 	free(rt->held);
 	dnsstream_free(rt->dns);
 	free(rt);
@@ -115,6 +183,29 @@ void relay_tcp_net_failed(struct relay *r, struct flow *f, int err)
 	relay_tcp_end(r, f, err == ETIMEDOUT ? FLOW_ENDED_TIMEOUT : FLOW_ENDED_RESET_NET);
 }
 
+/**
+ * relay_tcp_net_broken - the real connection broke; false when the flow has ended
+ *
+ * What the peer sent before goes first, for as long as the program only reads;
+ * one that writes has to learn that nobody takes its bytes.
+ */
+bool relay_tcp_net_broken(struct relay *r, struct flow *f, int err)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (!rt->net_err)
+		rt->net_err = (int16_t)err;
+	if (rt->conn && !rt->closed && !rt->net_fin) {
+		rt->net_readable = rt->net_over = true;
+		if (!relay_tcp_pump_down(r, f))
+			return false;
+		if (!engine_pending(rt->conn) && (rt->held_ok || netsock_unread(rt->fd)))
+			return true;
+	}
+	relay_tcp_net_failed(r, f, rt->net_err);
+	return false;
+}
+
 static void app_reset(struct relay *r, struct flow *f)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
@@ -139,14 +230,6 @@ static void settle(struct relay *r, struct flow *f)
 }
 
 /* --- connecting -------------------------------------------------------------------- */
-
-static bool held_syn(const struct relay_tcp *rt, struct packet *p)
-{
-	if (!rt->syn || packet_parse(p, rt->syn, rt->syn_len) != PACKET_OK)
-		return false;
-	p->csum_trusted = true;
-	return true;
-}
 
 /** is_ours - the failure is weir's or this host's lack, and says nothing about the peer */
 static bool is_ours(int err)
@@ -201,8 +284,7 @@ static void answer(struct relay *r, struct flow *f)
 		reset_both(r, f, FLOW_ENDED_LIMIT);
 		return;
 	}
-	free(rt->syn);
-	rt->syn = NULL;
+	drop_syn(r, rt);
 }
 
 static void connect_result(struct relay *r, struct flow *f, int err)
@@ -218,17 +300,18 @@ static void connect_result(struct relay *r, struct flow *f, int err)
 	answer(r, f);
 }
 
-static int hold_syn(struct relay_tcp *rt, const struct packet *p)
+/** make_room - one flow less at --max-half-open, if one looks given up */
+static void make_room(struct relay *r)
 {
-	uint8_t *copy = malloc(p->len);
+	struct held_syn *h = TAILQ_FIRST(&r->tcp->half_open);
+	struct flow *f;
 
-	if (!copy)
-		return -ENOMEM;
-	memcpy(copy, p->data, p->len);
-	free(rt->syn);
-	rt->syn = copy;
-	rt->syn_len = (uint16_t)p->len;
-	return 0;
+	if (!h || flow_count_half_open(r->flows) < r->cfg->max_half_open ||
+	    r->now - h->seen < SYN_SILENCE)
+		return;
+	f = h->flow;
+	netsock_reset(&relay_tcp_of(f)->fd);
+	relay_tcp_end(r, f, FLOW_ENDED_APP_GONE);
 }
 
 /** first_syn - a new flow: start the real connect while the owner is looked up */
@@ -239,6 +322,7 @@ static void first_syn(struct relay *r, const struct packet *p)
 	struct flow *f;
 	int rc;
 
+	make_room(r);
 	f = relay_flow_new(r, IPPROTO_TCP, &p->app, &p->net);
 	if (!f)
 		return;
@@ -250,7 +334,7 @@ static void first_syn(struct relay *r, const struct packet *p)
 	}
 	rt->fd = -1;
 	f->relay = rt;
-	if (hold_syn(rt, p)) {
+	if (hold_syn(r, f, p)) {
 		relay_tcp_end(r, f, FLOW_ENDED_LIMIT);
 		return;
 	}
@@ -270,12 +354,9 @@ static void first_syn(struct relay *r, const struct packet *p)
 static void early_segment(struct relay *r, struct flow *f, const struct packet *p)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
-	struct packet syn;
 
 	if (packet_is_tcp_syn(p)) {
-		/* The same one again, or the program's second try from the same port. */
-		if (held_syn(rt, &syn) && syn.tcp.seq != p->tcp.seq)
-			hold_syn(rt, p);
+		syn_again(r, f, p);
 		return;
 	}
 	if (p->tcp.flags & TCPF_RST) {
@@ -378,21 +459,19 @@ static void connect_event(struct relay *r, struct flow *f, uint32_t ev)
 	connect_result(r, f, err);
 }
 
-/**
- * net_error - the socket has an error: what can be read has been read before
- *
- * With no room in the program's window the rest is lost, as bytes in flight
- * are when a peer resets.
- */
+/** unanswered_event - connected, but the program's SYN still waits for the owner */
+static void unanswered_event(struct relay_tcp *rt, uint32_t ev)
+{
+	if ((ev & EPOLLERR) && !rt->net_err)
+		rt->net_err = (int16_t)netsock_error(rt->fd);
+}
+
+/** net_error - true when the socket had an error and the flow has ended */
 static bool net_error(struct relay *r, struct flow *f)
 {
-	struct relay_tcp *rt = relay_tcp_of(f);
-	int err = netsock_error(rt->fd);
+	int err = netsock_error(relay_tcp_of(f)->fd);
 
-	if (!err)
-		return false;
-	relay_tcp_net_failed(r, f, err);
-	return true;
+	return err && !relay_tcp_net_broken(r, f, err);
 }
 
 void relay_tcp_net(struct relay *r, struct flow *f, uint32_t ev)
@@ -412,16 +491,11 @@ void relay_tcp_net(struct relay *r, struct flow *f, uint32_t ev)
 		rt->net_over = true;
 	if (ev & EPOLLOUT)
 		rt->net_writable = true;
-	if (!rt->conn || rt->closed) {
-		if ((ev & EPOLLERR) && net_error(r, f))
-			return;
-		if (rt->conn && !relay_tcp_pump_up(r, f))
-			return;
-		if (rt->conn)
-			settle(r, f);
+	if (!rt->conn) {
+		unanswered_event(rt, ev);
 		return;
 	}
-	if (!relay_tcp_pump_down(r, f))
+	if (!rt->closed && !relay_tcp_pump_down(r, f))
 		return;
 	if ((ev & EPOLLERR) && net_error(r, f))
 		return;
@@ -438,6 +512,9 @@ void relay_tcp_timeout(struct relay *r, struct flow *f)
 		relay_tcp_probe_poll(r, f);
 	else if (rt->dead)
 		relay_tcp_end(r, f, FLOW_ENDED_TIMEOUT);
+	else if (rt->up_shut && rt->down_shut && engine_unacked(rt->conn))
+		/* A slow reader: lwIP is the one that knows whether it is there at all. */
+		timers_set(r->timers, f, r->now + timers_config(r->timers)->tcp_closing);
 	else if (rt->up_shut && rt->down_shut)
 		reset_both(r, f, FLOW_ENDED_FIN);
 }

@@ -5,12 +5,27 @@
 #ifndef WEIR_RELAY_TCP_H
 #define WEIR_RELAY_TCP_H
 
+#include <sys/queue.h>
+
 #include "relay.h"
+
+/**
+ * struct held_syn - the program's SYN, held until the connect is decided
+ * @waiting: in relay_tcp_state.half_open
+ * @seen: when it came last
+ */
+struct held_syn {
+	TAILQ_ENTRY(held_syn) waiting;
+	struct flow *flow;
+	uint64_t seen;
+	uint16_t len;
+	uint8_t data[];
+};
 
 /**
  * struct relay_tcp - what a TCP flow needs beside its record
  * @conn: owned; NULL until the SYN is answered
- * @syn: owned; the program's SYN, held until the connect is decided
+ * @syn: owned; NULL once the SYN is answered
  * @held: owned; bytes from the net that hooks did not accept yet or lwIP did not take
  * @held_ok: how many of them hooks have accepted
  * @up_ok: bytes at the head of lwIP's queue that hooks have accepted but the socket not taken
@@ -18,7 +33,7 @@
  */
 struct relay_tcp {
 	struct engine_conn *conn;
-	uint8_t *syn;
+	struct held_syn *syn;
 	uint8_t *held;
 	struct flow *next;
 	struct dnsstream *dns; /* owned; answers of port 53 */
@@ -26,9 +41,8 @@ struct relay_tcp {
 	uint32_t up_ok;
 	uint64_t probe_start; /* see relay_tcp_alive.c */
 	int fd;
-	uint16_t syn_len;
 	int16_t connect_err;
-	int16_t net_err; /* reset between the handshake and our look at it */
+	int16_t net_err; /* the socket broke, but bytes from before wait in it */
 	bool connected : 1;
 	bool net_readable : 1;
 	bool net_writable : 1;
@@ -48,11 +62,15 @@ struct relay_tcp {
 	bool dead : 1;	    /* the peer fell silent: so do we */
 };
 
+/* One recv() fills up to so many segments: fewer calls, and fewer ACKs to the peer. */
+#define RELAY_TCP_BUFS 4
+
 /** struct relay_tcp_state - shared by all TCP flows of a worker */
 struct relay_tcp_state {
 	struct flow *ready;   /* had more to do than one turn allows */
 	struct flow *starved; /* waits for memory of others */
-	struct pktbuf *buf;   /* owned: the next read's; NULL: take a fresh one */
+	TAILQ_HEAD(, held_syn) half_open; /* the one whose SYN came last is the last */
+	struct pktbuf *bufs[RELAY_TCP_BUFS]; /* owned: the next read's; NULL: take a fresh one */
 };
 
 static inline struct relay_tcp *relay_tcp_of(const struct flow *f)
@@ -67,6 +85,7 @@ bool relay_tcp_pump_down(struct relay *r, struct flow *f);
 /* relay_tcp.c */
 void relay_tcp_end(struct relay *r, struct flow *f, enum flow_reason reason);
 void relay_tcp_net_failed(struct relay *r, struct flow *f, int err);
+bool relay_tcp_net_broken(struct relay *r, struct flow *f, int err);
 void relay_tcp_blocked(struct relay *r, struct flow *f, enum flow_reason reason);
 void relay_tcp_again(struct flow **list, struct flow *f);
 

@@ -27,10 +27,10 @@
 #define DNS_PORT 53
 
 /*
- * Reads of one flow in one turn. Each is up to ENGINE_CHUNK, so one flow
- * may take about half a millisecond before the others have theirs.
+ * Reads of one flow in one turn. Each is up to RELAY_TCP_BUFS * ENGINE_CHUNK, so one
+ * flow may take about half a millisecond before the others have theirs.
  */
-#define DOWN_READS_MAX 16
+#define DOWN_READS_MAX 4
 
 /* Reads below this are copied. */
 #define SHARE_MIN 16384
@@ -166,6 +166,8 @@ bool relay_tcp_pump_up(struct relay *r, struct flow *f)
 	struct iovec iov[UP_PIECES];
 	size_t pending;
 
+	if (rt->net_err && engine_pending(rt->conn))
+		return relay_tcp_net_broken(r, f, rt->net_err);
 	while ((pending = engine_pending(rt->conn)) > 0 && rt->net_writable) {
 		int n = engine_peek(rt->conn, iov, UP_PIECES);
 		size_t shown = 0;
@@ -188,10 +190,8 @@ bool relay_tcp_pump_up(struct relay *r, struct flow *f)
 			return true;
 		int rc = send_up(r, f, iov, n);
 
-		if (rc < 0) {
-			relay_tcp_net_failed(r, f, -rc);
-			return false;
-		}
+		if (rc < 0)
+			return relay_tcp_net_broken(r, f, -rc);
 	}
 	if (!pending && rt->app_fin && !rt->up_shut)
 		return fin_up(r, f);
@@ -291,16 +291,30 @@ static int flush_held(struct relay *r, struct flow *f, bool last)
 	return rt->held_len ? 0 : 1;
 }
 
-/** read_buf - the buffer to read into, with one reference, ours; NULL on ENOMEM */
-static struct pktbuf *read_buf(struct relay_tcp_state *t)
+/** read_buf - buffer @i to read into, with one reference, ours; NULL on ENOMEM */
+static struct pktbuf *read_buf(struct relay_tcp_state *t, int i)
 {
-	if (t->buf && t->buf->refs > 1) { /* a segment still refers to it */
-		pktbuf_put(t->buf);
-		t->buf = NULL;
+	if (t->bufs[i] && t->bufs[i]->refs > 1) { /* a segment still refers to it */
+		pktbuf_put(t->bufs[i]);
+		t->bufs[i] = NULL;
 	}
-	if (!t->buf)
-		t->buf = pktbuf_get();
-	return t->buf;
+	if (!t->bufs[i])
+		t->bufs[i] = pktbuf_get();
+	return t->bufs[i];
+}
+
+/** read_places - buffers for up to @room bytes; returns how many, and the bytes in @total */
+static int read_places(struct relay_tcp_state *t, struct iovec *iov, size_t room, size_t *total)
+{
+	int n = 0;
+
+	*total = 0;
+	while (n < RELAY_TCP_BUFS && *total < room && read_buf(t, n)) {
+		iov[n].iov_base = t->bufs[n]->data;
+		iov[n].iov_len = MIN(room - *total, (size_t)ENGINE_CHUNK);
+		*total += iov[n++].iov_len;
+	}
+	return n;
 }
 
 /** take_down - @n bytes were read to @buf; 1 = go on, 0 = some are held, -1 = the flow has ended */
@@ -332,24 +346,38 @@ static int take_down(struct relay *r, struct flow *f, struct pktbuf *buf, size_t
 	return done ? 1 : flush_held(r, f, false);
 }
 
+/** take_all - @n bytes were read to the buffers in turn; as take_down() */
+static int take_all(struct relay *r, struct flow *f, size_t n)
+{
+	int rc = 1;
+
+	for (int i = 0; n && rc >= 0; i++) {
+		size_t len = MIN(n, (size_t)ENGINE_CHUNK);
+
+		rc = take_down(r, f, r->tcp->bufs[i], len);
+		n -= len;
+	}
+	return rc;
+}
+
 /** read_down - one recv(); 1 = go on, 0 = nothing more now, -1 = the flow has ended */
 static int read_down(struct relay *r, struct flow *f, size_t room)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
-	struct pktbuf *buf = read_buf(r->tcp);
+	struct iovec iov[RELAY_TCP_BUFS];
+	int places = read_places(r->tcp, iov, room, &room);
 	ssize_t n;
 
-	if (!buf) { /* the next tick may have more luck */
+	if (!places) { /* the next tick may have more luck */
 		relay_tcp_again(&r->tcp->starved, f);
 		return 0;
 	}
-	room = MIN(room, (size_t)ENGINE_CHUNK);
-	n = netsock_recv(rt->fd, buf->data, room);
+	n = netsock_recvv(rt->fd, iov, places);
 	if (n > 0) {
 		/* A short read has emptied the socket: what comes later is a new event. */
 		if ((size_t)n < room && !rt->net_over)
 			rt->net_readable = false;
-		return take_down(r, f, buf, (size_t)n);
+		return take_all(r, f, (size_t)n);
 	}
 	if (n == 0 && rt->net_err)
 		n = -rt->net_err;

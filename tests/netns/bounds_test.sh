@@ -51,6 +51,17 @@ max_half_open() {
 	alive_after
 }
 
+half_open_given_up() {
+	# 20 connections that their programs give up without a word, while the host goes on trying:
+	# they make room for whoever comes two seconds later
+	bounded --max-half-open 20 --log "$TMP/half.json" -- bash -c "
+		for i in \$(seq 20); do timeout 0.5 nc -w 2 $HOSTILE4 9004 & done; wait; sleep 2.2
+		$B/tests/fidelity/probe connect 4 $PLAIN4 7001 2>/dev/null"
+	like "--max-half-open 20: who has given up makes room" "$OUT" "connect 0 at once"
+	check "... and the record says so" eve "$TMP/half.json" \
+		"len([f for f in flows if f['weir']['reason'] == 'app-gone']) == 1"
+}
+
 udp_flows() {
 	bounded --max-flows 50 --log "$TMP/udp.json" -- bash -c "python3 - $PLAIN4 <<'PY'
 import socket, sys
@@ -110,11 +121,9 @@ in_net nft 'table inet count {
 	}
 }'
 servers_up
-# a connect() that its program has given up without a word holds its place as long as the kernel
-# tries: keep that short
-in_host sysctl -qw net.ipv4.tcp_syn_retries=2
 max_flows
 max_half_open
+half_open_given_up
 udp_flows
 flow_buffer
 total_buffer

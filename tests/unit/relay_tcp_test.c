@@ -121,6 +121,14 @@ void engine_free(struct engine_conn *c)
 	conn_live = false;
 }
 
+static size_t fake_unacked;
+
+size_t engine_unacked(const struct engine_conn *c)
+{
+	(void)c;
+	return fake_unacked;
+}
+
 static size_t fake_engine_memory;
 
 size_t engine_memory(void)
@@ -193,6 +201,28 @@ ssize_t netsock_recv(int fd, void *buf, size_t len)
 	memcpy(buf, sock.in + sock.in_off, n);
 	sock.in_off += n;
 	return (ssize_t)n;
+}
+
+ssize_t netsock_recvv(int fd, struct iovec *iov, int n)
+{
+	ssize_t got = 0;
+
+	for (int i = 0; i < n; i++) {
+		ssize_t rc = netsock_recv(fd, iov[i].iov_base, iov[i].iov_len);
+
+		if (rc <= 0)
+			return got ? got : rc;
+		got += rc;
+		if ((size_t)rc < iov[i].iov_len)
+			break;
+	}
+	return got;
+}
+
+bool netsock_unread(int fd)
+{
+	(void)fd;
+	return sock.in_off < sock.in_len;
 }
 
 ssize_t netsock_sendv(int fd, const struct iovec *iov, int n)
@@ -344,7 +374,7 @@ static void setup(void)
 	sock.out_room = QUEUE;
 	memset(&picky, 0, sizeof(picky));
 	accepts = frees = resets_sent = icmp_sent = ended = asked = notices = learnt = 0;
-	fake_engine_memory = 0;
+	fake_engine_memory = fake_unacked = 0;
 	cfg = (struct config){ .max_flows = 16, .max_half_open = 8, .flow_buffer = 1 << 20,
 			       .total_buffer = 1 << 24 };
 	r = (struct relay){
@@ -385,11 +415,14 @@ static uint8_t raw_syn[40] = {
 	0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0,
 };
 
+static uint16_t app_port = 40000;
+
 static struct packet segment(uint8_t flags, uint8_t seq)
 {
 	struct packet p;
 	uint32_t sum = 0;
 
+	put_be16(raw_syn + 20, app_port);
 	raw_syn[33] = flags;
 	raw_syn[27] = seq;
 	raw_syn[10] = raw_syn[11] = 0;
@@ -412,6 +445,12 @@ static struct flow *connecting(void)
 
 	relay_tcp_packet(&r, &p, NULL);
 	return find(&p);
+}
+
+static void stop_one(void *ctx, struct flow *f)
+{
+	(void)ctx;
+	relay_tcp_stop(&r, f);
 }
 
 static struct flow *opened(void)
@@ -591,6 +630,120 @@ static void resets_cross(void)
 	relay_tcp_engine(&r, f, ENGINE_EV_OPEN);
 	tap_ok(conn.aborted && why == FLOW_ENDED_RESET_NET, "then the reset");
 	teardown("RST at once");
+}
+
+/* What a peer sent before its RST is the program's, however slowly it reads. */
+static void a_reset_waits_for_the_reader(void)
+{
+	struct flow *f;
+
+	setup();
+	f = opened();
+	sock.in_len = 3000;
+	conn.room = 1000;
+	sock.err = ECONNRESET;
+	relay_tcp_net(&r, f, EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLRDHUP);
+	tap_ok(!ended && conn.tx_len == 1000, "no room: the reset waits behind the bytes");
+	sock.fin = true; /* the error was read: recv() says 0 */
+	conn.room = 1000;
+	relay_tcp_engine(&r, f, ENGINE_EV_ROOM);
+	tap_ok(!ended && conn.tx_len == 2000, "still");
+	conn.room = 5000;
+	relay_tcp_engine(&r, f, ENGINE_EV_ROOM);
+	tap_ok(conn.tx_len == 3000 && conn.aborted && why == FLOW_ENDED_RESET_NET, "then it comes");
+	teardown("RST, slow reader");
+
+	setup();
+	f = opened();
+	sock.in_len = 3000;
+	conn.room = 1000;
+	sock.err = ECONNRESET;
+	relay_tcp_net(&r, f, EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLRDHUP);
+	conn.rx_len = 1;
+	relay_tcp_engine(&r, f, ENGINE_EV_DATA);
+	tap_ok(conn.aborted && why == FLOW_ENDED_RESET_NET, "a program that writes is told at once");
+	teardown("RST, writer");
+
+	setup();
+	f = opened();
+	sock.in_len = 700;
+	conn.room = 5000;
+	sock.err = EPIPE;
+	conn.rx_len = 10;
+	relay_tcp_engine(&r, f, ENGINE_EV_DATA);
+	tap_ok(conn.tx_len == 700 && conn.aborted, "a failed send: the peer's answer goes first");
+	teardown("RST met by a send");
+
+	setup();
+	f = connecting();
+	relay_tcp_net(&r, f, EPOLLOUT);
+	sock.in_len = 30;
+	sock.err = ECONNRESET;
+	relay_tcp_net(&r, f, EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLRDHUP);
+	tap_ok(!ended, "connected and reset before the owner is known: the program sees both");
+	sock.fin = true;
+	relay_tcp_owned(&r, f);
+	conn.room = 5000;
+	relay_tcp_engine(&r, f, ENGINE_EV_OPEN);
+	tap_ok(accepts == 1 && conn.tx_len == 30 && conn.aborted, "in this order");
+	teardown("RST before the owner");
+}
+
+static struct flow *connecting_from(uint16_t port)
+{
+	struct flow *f;
+
+	app_port = port;
+	f = connecting();
+	app_port = 40000;
+	return f;
+}
+
+/* A connect that its program gave up without a word does not hold its place for ever. */
+static void the_oldest_silence_makes_room(void)
+{
+	struct flow *first, *second;
+
+	setup();
+	cfg.max_half_open = 2;
+	first = connecting_from(1);
+	r.now += 1;
+	second = connecting_from(2);
+	r.now += 1900000000ULL;
+	connecting_from(1); /* its SYN again */
+	tap_ok(!connecting_from(3) && notices == 1 && !ended, "a short silence says nothing");
+	r.now += 200000000ULL;
+	tap_ok(connecting_from(3) && ended == 1 && second->rec->reason == FLOW_ENDED_APP_GONE,
+	       "two seconds without a SYN: it makes room");
+	tap_ok(sock.reset && !resets_sent && !icmp_sent, "without a word to its program");
+	tap_ok(first->rec->state != FLOW_CLOSING, "the one that repeats its SYN stays");
+	tap_is(flow_count_half_open(r.flows), 2, "and the bound holds");
+	flow_reap(r.flows, free_one, NULL);
+	flow_each(r.flows, stop_one, NULL);
+	teardown("half-open");
+}
+
+/* The program has got everything but reads slowly: nothing is cut off. */
+static void a_slow_reader_keeps_its_bytes(void)
+{
+	struct flow *f;
+
+	setup();
+	f = opened();
+	relay_tcp_engine(&r, f, ENGINE_EV_FIN);
+	sock.fin = true;
+	conn.room = 1;
+	relay_tcp_net(&r, f, EPOLLIN | EPOLLRDHUP);
+	fake_unacked = 100000;
+	r.now += 240000000000ULL;
+	tap_ok(timers_pop(r.timers, r.now) == f, "240 s after both FINs");
+	relay_tcp_timeout(&r, f);
+	tap_ok(!ended && timers_next(r.timers) == r.now + 240000000000ULL,
+	       "bytes are still on their way to the program: looked at again later");
+	fake_unacked = 0;
+	relay_tcp_timeout(&r, f);
+	tap_ok(ended == 1, "all acknowledged: over");
+	teardown("slow reader");
 }
 
 static void idle_connections_stay(void)
@@ -839,6 +992,9 @@ int main(void)
 	half_close_goes_each_way_alone();
 	bytes_outlive_the_programs_side();
 	resets_cross();
+	a_reset_waits_for_the_reader();
+	the_oldest_silence_makes_room();
+	a_slow_reader_keeps_its_bytes();
 	idle_connections_stay();
 	back_pressure_holds_both_ways();
 	memory_of_all_flows_is_bounded();
