@@ -379,7 +379,7 @@ static int read_down(struct relay *r, struct flow *f, size_t room)
 			rt->net_readable = false;
 		return take_all(r, f, (size_t)n);
 	}
-	if (n == 0 && rt->net_err)
+	if ((n == 0 || n == -EAGAIN) && rt->net_err)
 		n = -rt->net_err;
 	if (n < 0 && n != -EAGAIN) {
 		relay_tcp_net_failed(r, f, (int)-n);
