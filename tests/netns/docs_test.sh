@@ -101,6 +101,8 @@ figures='16,384|src/owner_proc.c|OWNER_KEEP\s+16384\b
 64 packets|src/intercept.c|TUN_BATCH 64\b
 64 events|src/intercept.h|INTERCEPT_BATCH 64\b
 32 in a message|src/ipc.h|IPC_BATCH 32\b
+4 reads (of up to 256 KiB)|src/relay_tcp_pump.c|DOWN_READS_MAX 4\b
+4 reads (of up to 256 KiB)|src/relay_tcp.h|RELAY_TCP_BUFS 4\b
 16 KiB or more|src/relay_tcp_pump.c|SHARE_MIN 16384\b'
 wrong=
 text=$(cat docs/*.md | tr -s ' \n' ' ') # line breaks do not matter
