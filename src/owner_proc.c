@@ -63,8 +63,8 @@
 #define FORWARD_MAX	  512
 #define ANCESTORS_MAX	  8
 #define SISTERS_MAX	  8
-#define OWNER_WALK_SHARE  10 /* a long walk is followed by this many times its length without */
-#define OWNER_WALK_LONG	  (2 * NSEC_PER_MSEC)
+#define OWNER_WALK_SHARE  3 /* a long walk is followed by this many times its length without */
+#define OWNER_WALK_LONG	  (20 * NSEC_PER_MSEC)
 #define FD_NONE		  (-1)
 
 struct proc {
