@@ -26,8 +26,9 @@ WORK=${WORK:-$TOP/build/mutants}
 BASE=$WORK/base
 B=build/m
 UNIT_LIMIT=${UNIT_LIMIT:-180}
-SCRIPT_LIMIT=${SCRIPT_LIMIT:-900}
+SCRIPT_LIMIT=${SCRIPT_LIMIT:-300}
 export LC_ALL=C
+unset MAKEFLAGS MFLAGS # the builds are our own
 
 # --- one test -----------------------------------------------------------------------------------
 
@@ -37,34 +38,39 @@ build() { # TREE TARGET...: quietly, the reason of a failure in TREE/log
 	make -s -C "$tree" ${CC:+CC="$CC"} B=$B CFLAGS="-O1 -w" "$@" >"$tree/log" 2>&1
 }
 
-# session_end PID: a test and all that it started, which is its session; the test cleans up
-session_end() {
-	local pids
-	kill -TERM "$1" 2>/dev/null
-	pids=$(ps -o pid= -s "$1" | grep -vw "$1")
-	[ -z "$pids" ] || kill -TERM $pids 2>/dev/null
-	for _ in $(seq 100); do
-		kill -0 "$1" 2>/dev/null || return
-		sleep 0.1
-	done
-	kill -KILL "$1" $(ps -o pid= -s "$1") 2>/dev/null
+# alone COMMAND...: in a PID namespace, with names of network namespaces and a /tmp of its own: a
+# broken weir may leave anything behind, and all of it ends with the command, or when that is killed
+alone() {
+	[ "$(id -u)" = 0 ] || exec "$@"
+	exec unshare --mount --propagation private --pid --fork --kill-child --mount-proc -- sh -c '
+		mkdir -p /run/netns
+		mount -t tmpfs -o mode=755 tmpfs /run/netns && mount --make-shared /run/netns
+		case $PWD in /tmp/*) ;; *) mount -t tmpfs -o mode=1777 tmpfs /tmp ;; esac
+		"$@"' sh "$@"
+}
+
+PID= # of the test that runs, so that an interrupt ends it as well
+TREE=
+tidy() {
+	[ -z "$PID" ] || kill -KILL "$PID" 2>/dev/null
+	[ -z "$TREE" ] || [ -n "${KEEP-}" ] || rm -rf "$TREE"
 }
 
 # script TREE OUT PATTERN [VARIABLE=VALUE]... TEST: over at the first red line that matches PATTERN
 script() {
-	local tree=$1 out=$2 pattern=$3 pid end=$((SECONDS + SCRIPT_LIMIT)) test=${*: -1}
+	local tree=$1 out=$2 pattern=$3 end=$((SECONDS + SCRIPT_LIMIT)) test=${*: -1}
 	set -- "${@:4:$#-4}"
 	: >"$out"
-	(cd "$tree" && exec env "$@" B="$tree/$B" WEIR="$tree/$B/weir" setsid bash "$test") \
+	(cd "$tree" && alone env "$@" B="$tree/$B" WEIR="$tree/$B/weir" setsid -w bash "$test") \
 		>"$out" 2>"$out.err" </dev/null &
-	pid=$!
-	while kill -0 $pid 2>/dev/null; do
+	PID=$!
+	while kill -0 $PID; do
 		if [ $SECONDS -ge $end ] || { [ -n "$pattern" ] && grep -qE "^not ok .*($pattern)" "$out"; }; then
-			session_end $pid
+			kill -KILL $PID
 		fi
 		sleep 0.1
-	done
-	wait $pid
+	done 2>/dev/null
+	PID=
 }
 
 # run_test TREE SPEC OUT [PATTERN]: what the test prints goes to OUT; fails when it does not build
@@ -75,7 +81,7 @@ run_test() {
 	case $test in
 	*.c)
 		build "$tree" "$B/${test%.c}" || return 1
-		(cd "$tree" && timeout -k 5 "$UNIT_LIMIT" "$B/${test%.c}") >"$out" 2>&1 </dev/null
+		{ (cd "$tree" && exec timeout -k 5 "$UNIT_LIMIT" "$B/${test%.c}") >"$out" 2>&1 </dev/null; } 2>/dev/null
 		;;
 	*.sh)
 		build "$tree" all tools || return 1
@@ -163,11 +169,9 @@ try() {
 }
 
 one() { # PATCH
-	local tree
-	tree=$(mktemp -d "$WORK/tree.XXXXXX")
-	cp -a --reflink=auto "$BASE/." "$tree"
-	try "$1" "$tree"
-	[ -n "${KEEP-}" ] || rm -rf "$tree"
+	TREE=$(mktemp -d "$WORK/tree.XXXXXX")
+	cp -a --reflink=auto "$BASE/." "$TREE"
+	try "$1" "$TREE"
 }
 
 # --- all of them --------------------------------------------------------------------------------------
@@ -219,6 +223,8 @@ number() {
 	[ $bad = 0 ] && [ $n -gt 0 ]
 }
 
+trap tidy EXIT
+trap 'exit 1' INT TERM HUP
 case ${1-} in
 --baseline) baseline "$2"; exit ;;
 --one) one "$2"; exit ;;

@@ -120,8 +120,9 @@ for family, host in ((socket.AF_INET, "10.89.0.1"), (socket.AF_INET6, "fd89::1")
     threading.Thread(target=serve, args=(s,)).start()
 EOF
 cat >"$TMP/client.py" <<'EOF'
-import errno, os, socket, sys, time
+import errno, os, signal, socket, sys, time
 host = sys.argv[1]
+signal.alarm(30) # never told: dies without a word
 s = socket.create_connection((host, 8000), 5)
 s.settimeout(None)
 assert s.recv(5) == b"hello"

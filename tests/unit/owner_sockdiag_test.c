@@ -131,6 +131,21 @@ static void tcp_cases(void)
 	}
 }
 
+/* a listener at the very address that a connection would have, which is not there */
+static void listener_case(void)
+{
+	struct owner_query q = { .proto = IPPROTO_TCP, .app.port = 7003, .net.port = 80 };
+	struct sockaddr_storage ss;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	addr_parse("127.0.0.1", &q.app.addr);
+	addr_parse("192.0.2.80", &q.net.addr);
+	tap_ok(!bind(fd, (struct sockaddr *)&ss, addr_to_sockaddr(&q.app, &ss)) && !listen(fd, 1),
+	       "a listener at 127.0.0.1 port 7003");
+	tap_is(ask_one(&q).err, -ENOENT, "is not the connection from there");
+	close(fd);
+}
+
 static int udp_sock(int family, uint16_t port, bool reuse)
 {
 	int on = 1, fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -361,6 +376,7 @@ int main(void)
 	diag = owner_sockdiag_open();
 	tap_ok(diag >= 0, "open");
 	tcp_cases();
+	listener_case();
 	udp_cases();
 	batch_case();
 	destroy_cases();
