@@ -270,6 +270,11 @@ void intercept_tick(struct intercept *ic)
 	relay_tcp_tick(r);
 }
 
+bool intercept_wants_tick(const struct intercept *ic)
+{
+	return engine_live() || front_waits(ic->front);
+}
+
 static void freeing(void *ctx, struct flow *f)
 {
 	struct relay *r = ctx;
@@ -314,7 +319,7 @@ static void check_idle(void *ctx, struct flow *f)
 	if (f->rec->proto == IPPROTO_TCP && !f->local)
 		w->idle &= relay_tcp_idle(w->r, f);
 	else if (f->rec->proto == IPPROTO_UDP)
-		w->idle &= !relay_owner_pending(f);
+		w->idle &= relay_udp_idle(f);
 }
 
 bool intercept_idle(struct intercept *ic)

@@ -41,8 +41,10 @@ bool intercept_owner(struct intercept *ic, struct flow_ref ref, const struct own
 		     const struct owner *o);
 /** intercept_deadlines - flows whose deadline has passed */
 void intercept_deadlines(struct intercept *ic);
-/** intercept_tick - every ENGINE_TICK_MS */
+/** intercept_tick - every ENGINE_TICK_MS, while intercept_wants_tick() */
 void intercept_tick(struct intercept *ic);
+/** intercept_wants_tick - false: no connection and no fragment, nothing that time changes */
+bool intercept_wants_tick(const struct intercept *ic);
 /** intercept_turn_end - send what was gathered, free what has ended; true: work is left */
 bool intercept_turn_end(struct intercept *ic);
 /** intercept_idle - no byte of a program is still under way to the net */

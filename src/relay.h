@@ -114,6 +114,8 @@ void relay_udp_owned(struct relay *r, struct flow *f);
 void relay_udp_timeout(struct relay *r, struct flow *f);
 void relay_udp_stop(struct relay *r, struct flow *f);
 void relay_udp_freeing(struct relay *r, struct flow *f);
+/** relay_udp_idle - nothing of the program's waits here (drain) */
+bool relay_udp_idle(const struct flow *f);
 
 /* --- ICMP and ICMPv6 echo: relay_icmp.c ---------------------------------------------- */
 int relay_icmp_init(struct relay *r);

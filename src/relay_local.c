@@ -19,6 +19,9 @@
 #define SIDE_BIND 0x40000000u
 #define BIND_TCP  0x100u
 
+/* Datagrams, or connections, taken in one turn: then others have theirs. */
+#define LOCAL_BATCH 256
+
 /* One DNS message over TCP is at most this long with its length in front. */
 #define STREAM_BUF 65537
 
@@ -65,11 +68,13 @@ static void local_packet(struct relay *r, const struct addrport *app, const stru
 	relay_udp_packet(r, &p, NULL);
 }
 
-static void read_datagrams(struct relay *r, const struct sandbox_dns *dns)
+/** read_datagrams - what waits for @dns; false when more may */
+static bool read_datagrams(struct relay *r, const struct sandbox_dns *dns)
 {
 	const struct addrport net = { .addr = dns->addr, .port = 53 };
+	int n_read = 0;
 
-	for (;;) {
+	for (; n_read < LOCAL_BATCH; n_read++) {
 		struct sockaddr_storage ss;
 		socklen_t sslen = sizeof(ss);
 		struct addrport app;
@@ -82,6 +87,7 @@ static void read_datagrams(struct relay *r, const struct sandbox_dns *dns)
 			local_packet(r, &app, &net, r->local->buf, (size_t)n);
 	}
 	relay_udp_flush(r);
+	return n_read < LOCAL_BATCH;
 }
 
 static const struct sandbox_dns *find_dns(const struct relay *r, const struct addr *a)
@@ -332,9 +338,10 @@ static void take(struct relay *r, const struct sandbox_dns *dns, int fd, const s
 	halves(p);
 }
 
-static void accept_all(struct relay *r, const struct sandbox_dns *dns)
+/** accept_some - what waits for @dns; false when more may */
+static bool accept_some(struct relay *r, const struct sandbox_dns *dns)
 {
-	for (;;) {
+	for (int n = 0; n < LOCAL_BATCH; n++) {
 		struct sockaddr_storage ss;
 		socklen_t len = sizeof(ss);
 		struct addrport app;
@@ -342,12 +349,25 @@ static void accept_all(struct relay *r, const struct sandbox_dns *dns)
 				 SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd < 0)
-			return;
+			return true;
 		if (addr_from_sockaddr((struct sockaddr *)&ss, &app))
 			close_fd(&fd);
 		else
 			take(r, dns, fd, &app);
 	}
+	return false;
+}
+
+/** bound_event - something came to the address of a resolver */
+static void bound_event(struct relay *r, uint64_t token)
+{
+	uint32_t index = netsock_token_index(token);
+	const struct sandbox_dns *dns = &r->local->dns[index & 0xff];
+	bool tcp = index & BIND_TCP;
+
+	if (tcp ? accept_some(r, dns) : read_datagrams(r, dns))
+		return;
+	netsock_dgram_rearm(r->socks, tcp ? dns->tcp_fd : dns->udp_fd, token, false);
 }
 
 static void net_event(struct relay *r, struct flow *f, uint32_t ev)
@@ -381,12 +401,7 @@ void relay_local_net(struct relay *r, uint64_t token, uint32_t epoll_events)
 	struct flow *f;
 
 	if ((index & SIDE_BIND) && !(index & SIDE_APP)) {
-		const struct sandbox_dns *dns = &r->local->dns[index & 0xff];
-
-		if (index & BIND_TCP)
-			accept_all(r, dns);
-		else
-			read_datagrams(r, dns);
+		bound_event(r, token);
 		return;
 	}
 	f = flow_get(r->flows, ref);

@@ -813,6 +813,13 @@ void relay_udp_timeout(struct relay *r, struct flow *f)
 	dgram_end(r, f, dgram_idle_reason(f));
 }
 
+bool relay_udp_idle(const struct flow *f)
+{
+	const struct relay_udp *u = relay_udp_of(f);
+
+	return !relay_owner_pending(f) && !(u && u->map && u->map->backlog.first);
+}
+
 void relay_udp_stop(struct relay *r, struct flow *f)
 {
 	relay_udp_flush(r);

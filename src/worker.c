@@ -32,6 +32,7 @@
 #include "tun.h"
 
 #define NOTICE_KINDS 16
+#define WALL_FRESH   (250 * NSEC_PER_MSEC) /* how long the wall clock may go unread */
 
 struct notice_kind {
 	const char *what;
@@ -45,7 +46,7 @@ struct worker {
 	struct owner_cache *owners;
 	struct outbox *outbox; /* messages to the supervisor */
 	struct ipc_msg query;  /* owner queries gathered in this turn */
-	uint64_t wall_offset;
+	uint64_t wall_offset, wall_read;
 	uint64_t armed;	 /* the deadline that the timer is set for, 0 = none */
 	int ipc_events;	 /* what the supervisor's socket is watched for */
 	bool draining, drained, stopping;
@@ -61,6 +62,10 @@ static void begin_turn(struct worker *w)
 {
 	uint64_t now = clock_mono_ns();
 
+	if (now - w->wall_read >= WALL_FRESH) {
+		w->wall_read = now;
+		w->wall_offset = clock_wall_ns() - now;
+	}
 	intercept_now(&w->ic, now, now + w->wall_offset);
 }
 
@@ -219,8 +224,16 @@ static void on_tick(uv_timer_t *handle)
 	struct worker *w = handle->data;
 
 	begin_turn(w);
-	w->wall_offset = clock_wall_ns() - w->ic.relay.now;
 	intercept_tick(&w->ic);
+	if (!intercept_wants_tick(&w->ic))
+		uv_timer_stop(handle);
+}
+
+/** arm_tick - an idle worker sleeps */
+static void arm_tick(struct worker *w)
+{
+	if (!uv_is_active((uv_handle_t *)&w->tick) && intercept_wants_tick(&w->ic))
+		uv_timer_start(&w->tick, on_tick, ENGINE_TICK_MS, ENGINE_TICK_MS);
 }
 
 static void on_acks(uv_timer_t *handle)
@@ -275,6 +288,7 @@ static void end_turn(struct worker *w)
 	outbox_flush(w->outbox);
 	arm_ipc(w);
 	arm_deadline(w);
+	arm_tick(w);
 	if (engine_acks_owed() && !uv_is_active((uv_handle_t *)&w->acks))
 		uv_timer_start(&w->acks, on_acks, ENGINE_ACK_MS, 0);
 }
@@ -307,7 +321,6 @@ static void open_gates(struct worker *w)
 {
 	struct ipc_msg ready = { .type = IPC_READY };
 
-	uv_timer_start(&w->tick, on_tick, ENGINE_TICK_MS, ENGINE_TICK_MS);
 	outbox_send(w->outbox, &ready);
 	arm_ipc(w);
 }
@@ -509,7 +522,6 @@ int worker_main(const struct worker_args *args)
 	int rc;
 
 	w.args = args;
-	w.wall_offset = clock_wall_ns() - clock_mono_ns();
 	rc = set_up(&w);
 	if (rc) {
 		log_error("worker cannot start: %s", strerror(-rc));

@@ -218,6 +218,11 @@ uint64_t front_tick(struct front *f, uint64_t now)
 	return reass_next(f->reass);
 }
 
+bool front_waits(const struct front *f)
+{
+	return reass_next(f->reass) != 0;
+}
+
 /* --- the gate --------------------------------------------------------------------- */
 
 enum front_result front_read(struct front *f, struct pktbuf *buf, size_t off, size_t len,

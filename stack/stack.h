@@ -104,6 +104,8 @@ enum front_result front_read(struct front *f, struct pktbuf *buf, size_t off, si
 			     uint64_t now, struct packet *p, struct pktbuf **whole);
 /** front_tick - drop old reassembly queues; returns when to call again (0: nothing waits) */
 uint64_t front_tick(struct front *f, uint64_t now);
+/** front_waits - are there fragments whose time may run out? */
+bool front_waits(const struct front *f);
 const struct front_stats *front_stats(const struct front *f);
 
 /* ---- TCP -------------------------------------------------------------------- */
@@ -213,6 +215,8 @@ void engine_flush_acks(void);
 
 /** engine_tick - every 250 ms: lwIP's own retransmission and persist timers */
 void engine_tick(void);
+/** engine_live - is there a connection? Without one engine_tick() need not be called */
+bool engine_live(void);
 /**
  * engine_next - connections to which engine_tick() did something
  *

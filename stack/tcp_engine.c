@@ -1014,6 +1014,11 @@ void engine_tick(void)
 	eng.ticking = false;
 }
 
+bool engine_live(void)
+{
+	return !LIST_EMPTY(&eng.live);
+}
+
 bool engine_next(uint64_t *cookie, unsigned *events)
 {
 	struct engine_conn *c;

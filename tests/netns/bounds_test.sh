@@ -100,6 +100,29 @@ total_buffer() {
 		"$(grep -c '^answer "16777216 ' <<<"$OUT")" 6
 }
 
+idle() {
+	# what a worker does in two seconds with nothing to do, and with an idle connection (lwIP's
+	# timers: four times a second)
+	weir_run -q -- bash -c 'sleep 4; exec 3<>/dev/tcp/'$PLAIN4'/7001; sleep 4' &
+	local weir kid worker wakes=()
+	sleep 1
+	weir=$(pgrep -P "$(pgrep -P $!)") # of timeout, of the function
+	for kid in $(pgrep -P "$weir"); do
+		[ "$(cat "/proc/$kid/comm")" = weir-keeper ] || worker=$kid
+	done
+	for _ in 1 2; do
+		wakes+=($(sed -n 's/^voluntary_ctxt_switches:\t//p' "/proc/$worker/status"))
+		sleep 2
+		wakes[-1]=$(($(sed -n 's/^voluntary_ctxt_switches:\t//p' "/proc/$worker/status") - wakes[-1]))
+		sleep 2
+	done
+	check "a worker without connections sleeps (${wakes[0]} wake-ups in 2 s)" \
+		test "${wakes[0]}" -le 1
+	check "... with an idle one it wakes for its timers alone (${wakes[1]})" \
+		test "${wakes[1]}" -ge 6 -a "${wakes[1]}" -le 10
+	wait $!
+}
+
 bad_values() {
 	local o
 	for o in "--max-flows 0" "--max-flows x" "--max-half-open -1" "--flow-buffer 1" \
@@ -127,5 +150,6 @@ half_open_given_up
 udp_flows
 flow_buffer
 total_buffer
+idle
 bad_values
 done_testing

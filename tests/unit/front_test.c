@@ -286,9 +286,11 @@ static void test_timeout(const char *from, const char *to, uint64_t timeout)
 
 	forge_whole(from, to, IPPROTO_UDP, 3000);
 	tap_is(front_tick(fr, SEC), 0, "%s: nothing waits", from);
+	tap_ok(!front_waits(fr), "so no tick is wanted");
 	fragment(fr, SEC, 0, 1480, true, &p, &out);
 	pktbuf_put(out);
 	tap_is(front_tick(fr, 2 * SEC), SEC + timeout, "when to come back");
+	tap_ok(front_waits(fr), "until then it is");
 	tap_is(caught.n, 0, "no error yet");
 	tap_is(front_tick(fr, SEC + timeout), 0, "nothing waits again");
 	tap_ok(caught.n == 1 && packet_parse(&e, caught.p[0].b, caught.p[0].len) == PACKET_OK &&

@@ -438,6 +438,7 @@ static void backlog(void)
 	app_send(app, srv, "3");
 	relay_udp_flush(&w.r);
 	tap_is(w.n_sent, 0, "later ones wait behind");
+	tap_ok(!relay_udp_idle(flow_of(app, srv)), "they are the program's: weir must not end");
 	script(-EAGAIN, 0, 0);
 	net_event(EPOLLOUT);
 	tap_is(w.n_sent, 0, "room for none yet");
@@ -445,6 +446,7 @@ static void backlog(void)
 	tap_ok(w.n_sent == 3 && w.sent[0].first == '1' && w.sent[1].first == '2' &&
 		       w.sent[2].first == '3',
 	       "then all in order");
+	tap_ok(relay_udp_idle(flow_of(app, srv)), "now nothing of it waits");
 	tap_ok(!w.rearm_out, "and room is not asked for any more");
 	script(-EAGAIN, 0, 0);
 	for (int i = 0; i < 300; i++)
