@@ -171,7 +171,7 @@ void engine_consume(struct engine_conn *c, size_t len);
  * engine_room - how many bytes engine_write() would take now
  *
  * Never more than the program's window and the congestion window leave free,
- * so that what is taken goes out at once. But for one segment against a closed
+ * so that what is taken goes out at once. But for a little against a closed
  * window when nothing is under way: without it nothing would probe the window.
  */
 size_t engine_room(const struct engine_conn *c);

@@ -743,11 +743,25 @@ void engine_consume(struct engine_conn *c, size_t len)
  */
 
 /**
+ * probe_size - how much may wait for a closed window, to be probed with
+ *
+ * lwIP holds a segment that the window does not take whole, for its persist timer to split
+ * a second later. A receiver opens its window by a 16th of what it ever was, or
+ * by more (Linux: __tcp_select_window()), so that much goes out as soon as it does.
+ */
+static uint32_t probe_size(const struct engine_conn *c)
+{
+	uint32_t least = c->pcb->snd_wnd_max / 16;
+
+	return least ? MIN(c->mss, least) : c->mss;
+}
+
+/**
  * engine_room - see stack.h; the window rules
  *
  * While something is under way, less than a segment is no room (RFC 9293, 3.8.6.2.1: no
  * silly windows); an ACK will come. With nothing under way every bit counts, and against a
- * closed window one segment is taken, for lwIP to probe with.
+ * closed window a little is taken, for lwIP to probe with.
  */
 size_t engine_room(const struct engine_conn *c)
 {
@@ -761,7 +775,7 @@ size_t engine_room(const struct engine_conn *c)
 	room = MIN(wnd > flight ? wnd - flight : 0, pcb->snd_buf);
 	if (flight)
 		return room >= MIN(c->mss, pcb->snd_wnd_max / 2) ? room : 0;
-	return room ? room : MIN(c->mss, pcb->snd_buf);
+	return room ? room : MIN(probe_size(c), pcb->snd_buf);
 }
 
 static void txblock_free(struct pbuf *p)

@@ -49,6 +49,24 @@ static void zero_window(void)
 	app_free(&a);
 }
 
+/* A receive buffer below one segment opens by less than a segment: no reason to wait. */
+static void small_window_reopens(void)
+{
+	struct app a = connected_wnd(false, 3010, 1152, -1);
+	size_t at = 0;
+
+	at += (size_t)engine_write(a.c, data, 1152);
+	ack_all(&a, 0);
+	at += (size_t)engine_write(a.c, data + at, 5000);
+	sent_clear();
+	a.wnd = 1152;
+	tap_ok(seg_at(&a, A, a.seq, NULL, 0) & ENGINE_EV_ROOM, "a small window opens");
+	tap_is(sent_bytes(), at - 1152, "what waited fits into it and goes at once");
+	at += (size_t)engine_write(a.c, data + at, 5000);
+	tap_is(sent_bytes(), 1152, "and the rest of the window is used");
+	app_free(&a);
+}
+
 static void probe_byte_is_taken(void)
 {
 	struct app a = connected_wnd(false, 3001, 0, 7);
@@ -172,6 +190,7 @@ int main(void)
 	pattern(data, 0, sizeof(data));
 	start_engine(true, 1500, 1 << 19);
 	zero_window();
+	small_window_reopens();
 	probe_byte_is_taken();
 	fin_behind_waiting_data();
 	tiny_window(1);
