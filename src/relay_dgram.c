@@ -16,10 +16,11 @@
 int dgram_hold_push(struct dgram_hold *h, struct dgram_budget *b, struct flow_ref flow,
 		    enum hook_dir dir, const struct netsock_dgram *d)
 {
+	size_t cost = sizeof(struct dgram_held) + d->len; /* many are small, or empty */
 	struct dgram_held *held;
 
 	if (h->count >= DGRAM_HOLD_MAX || h->bytes + d->len > b->flow_max ||
-	    b->used + d->len > b->max)
+	    b->used + cost > b->max)
 		return -ENOBUFS;
 	held = malloc(sizeof(*held) + d->len);
 	if (!held)
@@ -42,7 +43,7 @@ int dgram_hold_push(struct dgram_hold *h, struct dgram_budget *b, struct flow_re
 	h->last = held;
 	h->count++;
 	h->bytes += d->len;
-	b->used += d->len;
+	b->used += cost;
 	return 0;
 }
 
@@ -58,7 +59,7 @@ struct dgram_held *dgram_hold_pop(struct dgram_hold *h, struct dgram_budget *b)
 	held->next = NULL;
 	h->count--;
 	h->bytes -= held->len;
-	b->used -= held->len;
+	b->used -= sizeof(*held) + held->len;
 	return held;
 }
 

@@ -44,7 +44,7 @@ struct dgram_hold {
 	size_t bytes;
 };
 
-/** struct dgram_budget - bytes that all holds of a relay may keep, and keep */
+/** struct dgram_budget - bytes that all holds of a relay may keep, and keep (with their own) */
 struct dgram_budget {
 	size_t flow_max, max, used;
 };

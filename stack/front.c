@@ -25,6 +25,9 @@
 
 #define ICMP6_TIME_EXCEEDED_TYPE 3
 
+/* What kernels put into one packet at most; a forged header could claim 65527 of a byte each. */
+#define UDP_SEGMENTS_MAX 128
+
 struct front {
 	struct reass *reass; /* owned */
 	const struct stack_sink *sink; /* borrowed */
@@ -122,7 +125,8 @@ static bool gso_fits(const struct packet *p, const struct virtio_net_hdr *vh)
 	case VIRTIO_NET_HDR_GSO_TCPV6:
 		return p->version == 6 && p->proto == IPPROTO_TCP;
 	case VIRTIO_NET_HDR_GSO_UDP_L4:
-		return p->proto == IPPROTO_UDP;
+		return p->proto == IPPROTO_UDP &&
+		       packet_payload_len(p) <= (size_t)UDP_SEGMENTS_MAX * vh->gso_size;
 	default:
 		return false;
 	}
