@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 
 #define CLIENTS_MAX (CONTROL_FDS_MAX - 1)
 #define REQUEST_MAX 256
+#define ANSWER_MS   10000 /* for an instance to answer: it may be stopped */
 
 /** struct client - one asker; first its line is read, then its answer written */
 struct client {
@@ -38,9 +40,11 @@ struct control {
 static int control_dir(uid_t uid, char *dir, size_t size)
 {
 	const char *xdg = uid == getuid() ? getenv("XDG_RUNTIME_DIR") : NULL;
+	struct stat st;
 	int n;
 
-	if (xdg && xdg[0] == '/')
+	/* su and cron leave a variable behind that names another user's, or nothing */
+	if (xdg && xdg[0] == '/' && !stat(xdg, &st) && st.st_uid == uid)
 		n = snprintf(dir, size, "%s/weir", xdg);
 	else
 		n = snprintf(dir, size, "/tmp/weir-%u", (unsigned)uid);
@@ -57,18 +61,21 @@ int control_path(pid_t pid, uid_t uid, char path[CONTROL_PATH_MAX])
 	return rc;
 }
 
-/** own_dir - make @dir, or see that the one there is ours and closed to others */
-static int own_dir(const char *dir)
+/** check_dir - @dir must be ours and closed to others: in /tmp anybody may have made it */
+static int check_dir(const char *dir)
 {
 	struct stat st;
 
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
-		return -errno;
 	if (lstat(dir, &st) < 0)
 		return -errno;
 	if (!S_ISDIR(st.st_mode) || st.st_uid != getuid() || (st.st_mode & 077))
 		return -EPERM;
 	return 0;
+}
+
+static int own_dir(const char *dir)
+{
+	return mkdir(dir, 0700) < 0 && errno != EEXIST ? -errno : check_dir(dir);
 }
 
 /** pid_of - the instance that a file name stands for, 0 = none */
@@ -80,10 +87,11 @@ static pid_t pid_of(const char *name)
 	return end != name && !strcmp(end, ".sock") && pid > 0 && pid <= INT32_MAX ? (pid_t)pid : 0;
 }
 
+/** connect_to - never waits: -EAGAIN is an instance that is stopped, with a full queue */
 static int connect_to(const char *path)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), rc;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc;
 
 	if (fd < 0)
 		return -errno;
@@ -102,7 +110,7 @@ static void each_instance(uid_t uid, void (*fn)(void *ctx, pid_t pid, const char
 	struct dirent *e;
 	DIR *d;
 
-	if (control_dir(uid, dir, sizeof(dir)))
+	if (control_dir(uid, dir, sizeof(dir)) || check_dir(dir))
 		return;
 	d = opendir(dir);
 	while (d && (e = readdir(d))) {
@@ -115,16 +123,15 @@ static void each_instance(uid_t uid, void (*fn)(void *ctx, pid_t pid, const char
 		closedir(d);
 }
 
-/** sweep_one - nobody listens there any more: remove it */
+/** sweep_one - nobody listens there any more: remove it; one that starts does not listen yet */
 static void sweep_one(void *ctx, pid_t pid, const char *path)
 {
 	int fd = connect_to(path);
 
 	(void)ctx;
-	(void)pid;
 	if (fd >= 0)
 		close(fd);
-	else if (fd == -ECONNREFUSED)
+	else if (fd == -ECONNREFUSED && kill(pid, 0) < 0 && errno == ESRCH)
 		unlink(path);
 }
 
@@ -248,19 +255,34 @@ static bool may_ask(int fd)
 	       (cred.uid == 0 || cred.uid == getuid());
 }
 
+/** free_client - a place for one more; who has not asked yet makes room. NULL: all are answered */
+static struct client *free_client(struct control *c)
+{
+	struct client *silent = NULL;
+
+	for (int i = 0; i < CLIENTS_MAX; i++) {
+		if (c->clients[i].fd < 0)
+			return &c->clients[i];
+		if (!silent && !c->clients[i].answer)
+			silent = &c->clients[i];
+	}
+	if (silent)
+		drop_client(silent);
+	return silent;
+}
+
 static void accept_client(struct control *c)
 {
 	int fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct client *cl;
 
 	if (fd < 0)
 		return;
-	for (int i = 0; i < CLIENTS_MAX && may_ask(fd); i++) {
-		if (c->clients[i].fd < 0) {
-			c->clients[i].fd = fd;
-			return;
-		}
-	}
-	close(fd);
+	cl = may_ask(fd) ? free_client(c) : NULL;
+	if (cl)
+		cl->fd = fd;
+	else
+		close(fd);
 }
 
 static void write_answer(struct client *cl)
@@ -345,9 +367,9 @@ static void find_one(void *ctx, pid_t pid, const char *path)
 	int fd = connect_to(path);
 	size_t len = strlen(f->list);
 
-	if (fd < 0)
+	if (fd < 0 && fd != -EAGAIN)
 		return;
-	close(fd);
+	close_fd(&fd);
 	f->n++;
 	str_copy(f->path, sizeof(f->path), path);
 	snprintf(f->list + len, sizeof(f->list) - len, "%s%d", len ? ", " : "", (int)pid);
@@ -396,12 +418,27 @@ static int find_instance(pid_t instance, char path[CONTROL_PATH_MAX], char *err,
 
 static int copy_answer(int fd, FILE *out)
 {
+	struct pollfd p = { .fd = fd, .events = POLLIN };
 	char buf[8192];
 	ssize_t n;
 
-	while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
-		fwrite(buf, 1, (size_t)n, out);
+	do {
+		if (poll(&p, 1, ANSWER_MS) == 0)
+			return -EAGAIN;
+		n = recv(fd, buf, sizeof(buf), 0);
+		if (n > 0 && fwrite(buf, 1, (size_t)n, out) != (size_t)n)
+			return -EIO;
+	} while (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)));
+	if (n == 0 && fflush(out))
+		return -errno;
 	return n < 0 ? -errno : 0;
+}
+
+static int fail_ask(int rc, const char *path, char *err, size_t errsize)
+{
+	snprintf(err, errsize, "%s: %s", path,
+		 rc == -EAGAIN ? "no answer; the instance may be stopped" : strerror(-rc));
+	return rc;
 }
 
 int control_ask(pid_t instance, const char *request, FILE *out, char *err, size_t errsize)
@@ -412,14 +449,10 @@ int control_ask(pid_t instance, const char *request, FILE *out, char *err, size_
 	if (rc)
 		return rc;
 	fd = connect_to(path);
-	if (fd < 0) {
-		snprintf(err, errsize, "%s: %s", path, strerror(-fd));
-		return fd;
-	}
+	if (fd < 0)
+		return fail_ask(fd, path, err, errsize);
 	n = snprintf(line, sizeof(line), "%s\n", request);
 	rc = send(fd, line, (size_t)n, MSG_NOSIGNAL) < 0 ? -errno : copy_answer(fd, out);
-	if (rc)
-		snprintf(err, errsize, "%s: %s", path, strerror(-rc));
 	close(fd);
-	return rc;
+	return rc ? fail_ask(rc, path, err, errsize) : 0;
 }

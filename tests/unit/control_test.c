@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -75,6 +77,65 @@ static long ask(pid_t pid, const char *request, char **text, char *err)
 	return rc ? rc : (long)size;
 }
 
+/** stopped - one that is stopped holds up neither later starts nor who looks for it */
+static void stopped(pid_t pid)
+{
+	char err[256], *text;
+	pid_t p = 0;
+
+	kill(pid, SIGSTOP);
+	alarm(20);
+	for (int i = 0; i < 12; i++) {
+		p = instance();
+		end(p);
+	}
+	tap_ok(ask(0, "x", &text, err) < 0 && strstr(err, "may be stopped"), "stopped: %s", err);
+	free(text);
+	alarm(0);
+	kill(pid, SIGCONT);
+	p = instance(); /* sweeps */
+	end(p);
+}
+
+/** silent - who connects and says nothing does not keep others out */
+static void silent(pid_t pid)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	char path[CONTROL_PATH_MAX], err[256], *text;
+	int fd[12];
+
+	control_path(pid, getuid(), path);
+	memcpy(sa.sun_path, path, sizeof(sa.sun_path));
+	for (int i = 0; i < 12; i++) {
+		fd[i] = socket(AF_UNIX, SOCK_STREAM, 0);
+		connect(fd[i], (struct sockaddr *)&sa, sizeof(sa));
+	}
+	tap_ok(ask(pid, "z", &text, err) > 0 && !strcmp(text, "you said: z\n"),
+	       "twelve silent clients leave room for one that asks");
+	free(text);
+	for (int i = 0; i < 12; i++)
+		close(fd[i]);
+}
+
+/** starting - between bind() and listen() a socket looks dead, but its process lives */
+static void starting(void)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	char path[CONTROL_PATH_MAX];
+	struct stat st;
+	pid_t p;
+
+	control_path(getpid(), getuid(), path);
+	memcpy(sa.sun_path, path, sizeof(sa.sun_path));
+	tap_is(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0, "bound, not listening");
+	p = instance();
+	tap_is(stat(path, &st), 0, "... is not swept while its process lives");
+	end(p);
+	close(fd);
+	unlink(path);
+}
+
 int main(void)
 {
 	char dir[] = "/tmp/weir-control-XXXXXX", path[CONTROL_PATH_MAX], err[256], *text;
@@ -94,6 +155,9 @@ int main(void)
 	free(text);
 	tap_is(ask(a, "big", &text, err), 1988890, "a long answer is whole");
 	free(text);
+	silent(a);
+	stopped(a);
+	starting();
 	b = instance();
 	tap_ok(ask(0, "x", &text, err) < 0 && strstr(err, "--instance"), "two: %s", err);
 	free(text);
@@ -105,6 +169,10 @@ int main(void)
 	b = instance();
 	tap_ok(stat(path, &st) < 0, "a later start sweeps it");
 	end(b);
+	setenv("XDG_RUNTIME_DIR", "/nonexistent", 1);
+	control_path(1, getuid(), path);
+	tap_ok(!strncmp(path, "/tmp/", 5), "a runtime directory that is not there: %s", path);
+	setenv("XDG_RUNTIME_DIR", dir, 1);
 	control_path(b, getuid(), path);
 	control_remove(path);
 	tap_ok(ask(b, "x", &text, err) < 0, "no such process: %s", err);
