@@ -138,6 +138,13 @@ size_t record_flush(struct record *r)
 	return sink_flush(&r->log) + sink_flush(&r->live);
 }
 
+uint64_t record_finish(struct record *r)
+{
+	sink_finish(&r->log);
+	sink_finish(&r->live);
+	return r->log.lost;
+}
+
 /* view_of - 40 rows of 80 columns where @fd is no terminal */
 static struct table_view view_of(int fd)
 {
@@ -163,7 +170,7 @@ void record_table(struct record *r)
 	size_t len = 0, done = 0;
 	FILE *f;
 
-	record_flush(r);
+	record_finish(r);
 	if (!r->cfg.table)
 		return;
 	f = open_memstream(&text, &len);

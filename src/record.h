@@ -30,6 +30,8 @@ void record_end(struct record *r, const struct flow_rec *f, const struct owner *
 		const char *host);
 /** record_flush - try to write what had to wait; returns bytes left */
 size_t record_flush(struct record *r);
+/** record_finish - the end of the run: write what had to wait; returns lines of the log lost */
+uint64_t record_finish(struct record *r);
 /** record_table - the table of what was seen */
 void record_table(struct record *r);
 void record_free(struct record *r);

@@ -17,6 +17,7 @@
 #include "base/util.h"
 
 #define QUEUE_MAX (8u << 20) /* about 8,000 flows while nobody reads */
+#define STALL_MS  5000	     /* at the end: a reader that takes nothing for so long takes no more */
 
 static void sink_init(struct sink *s)
 {
@@ -90,26 +91,62 @@ static ssize_t try_write(struct sink *s, const char *p, size_t len)
 	return n < 0 ? -errno : n;
 }
 
+/* end_torn - a line that was cut short must not run into the next one; 0 or -errno */
+static int end_torn(struct sink *s)
+{
+	ssize_t n = s->torn ? try_write(s, "\n", 1) : 1;
+
+	if (n == 1)
+		s->torn = false;
+	return n < 0 ? (int)n : 0;
+}
+
+static void drop_line(struct sink *s, size_t len)
+{
+	s->lost++;
+	s->torn |= s->partial;
+	s->partial = false;
+	s->head += len;
+	s->len -= len;
+}
+
 size_t sink_flush(struct sink *s)
 {
 	while (s->len) {
 		char *line = s->queue + s->head;
 		char *end = memchr(line, '\n', s->len);
 		size_t len = end ? (size_t)(end - line) + 1 : s->len;
-		ssize_t n = try_write(s, line, len);
+		ssize_t n = end_torn(s);
 
+		if (!n)
+			n = try_write(s, line, len);
 		if (n == -EAGAIN)
 			break;
-		if (n < 0) { /* a full disk, a reader that has gone: this line is lost */
-			s->lost++;
-			n = (ssize_t)len;
+		if (n < 0) { /* a full disk, a reader that has gone */
+			drop_line(s, len);
+			continue;
 		}
+		s->partial = (size_t)n < len;
 		s->head += (size_t)n;
 		s->len -= (size_t)n;
 	}
 	if (!s->len)
 		s->head = 0;
 	return s->len;
+}
+
+void sink_finish(struct sink *s)
+{
+	struct pollfd p = { .fd = s->fd, .events = POLLOUT };
+	size_t left = sink_flush(s), before = 0;
+
+	while (left && left != before && poll(&p, 1, STALL_MS) > 0) {
+		before = left;
+		left = sink_flush(s);
+	}
+	while (s->len)
+		drop_line(s, (size_t)((char *)memchr(s->queue + s->head, '\n', s->len) -
+				      (s->queue + s->head)) + 1);
 }
 
 /* make_room - for @more bytes at the end of the queue; false at the bound or out of memory */

@@ -16,6 +16,8 @@ struct sink {
 	bool polled; /* shares its file description with others: ask before each write */
 	char *queue; /* owned */
 	size_t head, len, room;
+	bool partial; /* the first line in the queue is the rest of one */
+	bool torn;    /* what was written last is a line without its end */
 	uint64_t lost;
 };
 
@@ -27,6 +29,8 @@ int sink_fd(struct sink *s, int fd);
 void sink_line(struct sink *s, const char *line);
 /** sink_flush - returns the bytes that still wait */
 size_t sink_flush(struct sink *s);
+/** sink_finish - no more will come: wait for a reader as long as it reads; the rest is lost */
+void sink_finish(struct sink *s);
 void sink_close(struct sink *s);
 
 #endif

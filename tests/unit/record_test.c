@@ -9,10 +9,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <jansson.h>
@@ -390,6 +393,75 @@ static void overflow(void)
 	close(p[1]);
 }
 
+/* torn_line - what a full disk has cut short must not swallow the next line */
+static void torn_line(void)
+{
+	char name[] = "/tmp/weir-record-XXXXXX", got[64] = "";
+	struct rlimit before, small = { 4, 0 };
+	int fd = mkstemp(name);
+	struct sink s;
+
+	getrlimit(RLIMIT_FSIZE, &before);
+	small.rlim_max = before.rlim_max;
+	signal(SIGXFSZ, SIG_IGN);
+	tap_is(sink_fd(&s, fd), 0, "a file");
+	setrlimit(RLIMIT_FSIZE, &small);
+	sink_line(&s, "one-two");
+	sink_line(&s, "three");
+	setrlimit(RLIMIT_FSIZE, &before);
+	tap_is((long)s.lost, 2, "no room: two lines lost");
+	sink_line(&s, "four");
+	pread(fd, got, sizeof(got) - 1, 0);
+	tap_ok(!strcmp(got, "one-\nfour\n"), "the next one starts anew: \"%s\"", got);
+	sink_close(&s);
+	close(fd);
+	unlink(name);
+}
+
+/* last_lines - the end waits for one that reads, and counts what one that doesn't has missed */
+static void last_lines(void)
+{
+	char line[4096], buf[65536];
+	int p[2], status = 1;
+	struct sink s;
+	pid_t pid;
+
+	memset(line, 'x', sizeof(line) - 1);
+	line[sizeof(line) - 1] = '\0';
+	if (pipe(p) || sink_fd(&s, p[1]))
+		return;
+	for (int i = 0; i < 50; i++)
+		sink_line(&s, line);
+	pid = fork();
+	if (!pid) {
+		size_t have = 0;
+		ssize_t n;
+
+		close(p[1]);
+		sink_close(&s);
+		while (usleep(20000), (n = read(p[0], buf, sizeof(buf))) > 0)
+			have += (size_t)n;
+		_exit(have != 50 * sizeof(line));
+	}
+	close(p[0]);
+	sink_finish(&s);
+	tap_is((long)s.lost, 0, "a slow reader: nothing lost");
+	sink_close(&s);
+	close(p[1]);
+	waitpid(pid, &status, 0);
+	tap_is(status, 0, "... and it got all");
+	if (pipe(p) || sink_fd(&s, p[1]))
+		return;
+	for (int i = 0; i < 50; i++)
+		sink_line(&s, line);
+	sink_finish(&s);
+	tap_ok(s.lost > 20 && !s.len, "nobody reads: %llu lines lost, and said so",
+	       (unsigned long long)s.lost);
+	sink_close(&s);
+	close(p[0]);
+	close(p[1]);
+}
+
 /* --- the table ------------------------------------------------------------------------------- */
 
 static char *table_text(struct table *t, unsigned columns, unsigned rows)
@@ -561,6 +633,8 @@ int main(int argc, char **argv)
 	slow_reader(false);
 	slow_reader(true);
 	overflow();
+	torn_line();
+	last_lines();
 	table_cases();
 	live_case();
 	return tap_done();
