@@ -98,6 +98,23 @@ static bool is_kept(int fd, const int *keep, size_t n)
 	return false;
 }
 
+/** write_only - standard error may be a terminal that can be read: what is typed is not for us */
+static void write_only(int fd)
+{
+	const int flags = fcntl(fd, F_GETFL);
+	char path[32];
+	int again;
+
+	if (flags < 0 || (flags & O_ACCMODE) != O_RDWR)
+		return;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_WRONLY | O_APPEND | O_NOCTTY | O_CLOEXEC);
+	if (again < 0) /* a socket, or another user's terminal */
+		return;
+	dup3(again, fd, O_CLOEXEC);
+	close(again);
+}
+
 int isolate_worker_early(const int *keep, size_t n_keep, size_t nofile)
 {
 	const struct rlimit none = {0, 0};
@@ -111,6 +128,7 @@ int isolate_worker_early(const int *keep, size_t n_keep, size_t nofile)
 			fds_null(fd);
 	}
 	fds_close_except(3, keep, n_keep);
+	write_only(STDERR_FILENO);
 	if (chdir("/") || raise_nofile(nofile))
 		return -errno;
 	return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "keeper.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <grp.h>
 #include <poll.h>
@@ -95,23 +96,35 @@ static int tell_ready(const struct keeper *k, const struct sandbox *s)
 
 /* --- COMMAND --------------------------------------------------------------------------- */
 
+/** parse_uid - digits only: -1 and 2^32 would be somebody else's */
+static bool parse_uid(const char *text, uid_t *uid)
+{
+	unsigned long long n;
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return false;
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	*uid = (uid_t)n;
+	return !errno && !*end && n < (uid_t)-1;
+}
+
 /** find_user - --user NAME or number; read before the namespaces change what can be asked */
 static void find_user(struct keeper *k)
 {
 	const char *name = k->args->cfg->user;
-	char text[256], *end;
 	struct passwd *pw;
+	char text[256];
+	uid_t uid;
 
 	if (!name)
 		return;
 	if (k->args->userns)
 		fail(k, EPERM, "--user needs root");
 	pw = getpwnam(name);
-	if (!pw) {
-		unsigned long uid = strtoul(name, &end, 10);
-
-		pw = *name && !*end ? getpwuid((uid_t)uid) : NULL;
-	}
+	if (!pw && parse_uid(name, &uid))
+		pw = getpwuid(uid);
 	if (pw) {
 		k->uid = pw->pw_uid;
 		k->gid = pw->pw_gid;

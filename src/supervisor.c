@@ -307,6 +307,7 @@ static void take_signal(struct supervisor *s, const struct signalfd_siginfo *si)
 			sandbox_continue(&s->sandbox);
 		return;
 	case SIGPIPE:
+	case SIGXFSZ: /* the flow log's: COMMAND has a limit of its own */
 	case SIGTTIN:
 	case SIGTTOU:
 		return;
@@ -336,7 +337,8 @@ static void read_signals(struct supervisor *s)
 static int watch_signals(struct supervisor *s)
 {
 	static const int signals[] = {SIGHUP,  SIGINT,	SIGQUIT, SIGTERM, SIGUSR1,  SIGUSR2, SIGALRM,
-				      SIGPIPE, SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH};
+				      SIGPIPE, SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH,
+				      SIGXFSZ};
 
 	sigemptyset(&s->watched);
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
@@ -492,7 +494,7 @@ static int set_up(struct supervisor *s)
 	}
 	r = control_open(&s->control);
 	if (r)
-		log_debug("no control socket: %s", strerror(-r));
+		log_note("no control socket, so `weir flows` won't find this run: %s", strerror(-r));
 	return open_worker(s);
 }
 
@@ -508,6 +510,16 @@ static void tear_down(struct supervisor *s)
 	close_fd(&s->sig_fd);
 }
 
+static void finish_record(struct supervisor *s)
+{
+	const uint64_t lost = record_finish(s->record);
+
+	if (s->started && !s->exec_errno) /* else one line says why not */
+		record_table(s->record);
+	if (lost && s->cfg->quiet) /* the table says it, too */
+		log_warn("%llu lines of the flow log lost", (unsigned long long)lost);
+}
+
 int supervisor_run(const struct config *cfg)
 {
 	static struct supervisor s;
@@ -519,9 +531,7 @@ int supervisor_run(const struct config *cfg)
 	if (!set_up(&s)) {
 		while (s.phase != DONE)
 			turn(&s);
-		record_flush(s.record);
-		if (s.started && !s.exec_errno) /* else one line says why not */
-			record_table(s.record);
+		finish_record(&s);
 	}
 	tear_down(&s);
 	if (WIFSIGNALED(s.status))

@@ -47,6 +47,7 @@ struct workerctl {
 	pid_t pid;
 	int ipc_fd;
 	bool ready, drained, draining;
+	bool worked; /* this worker or one before it became ready */
 	struct owner_sent told; /* owners that this worker has */
 	struct waiting *first, **last;
 	uint64_t crash[CRASH_MAX]; /* when the last ones were, oldest first */
@@ -278,6 +279,25 @@ static void answer(struct workerctl *w, const struct ipc_msg *m)
 	push(w, &reply);
 }
 
+/** printable - ASCII for the terminal: programs choose their names, workers what they say */
+static const char *printable(const char *text, char *out, size_t size)
+{
+	size_t n = str_copy(out, size, text);
+
+	for (size_t i = 0; i < n; i++) {
+		if (out[i] < 0x20 || out[i] > 0x7e)
+			out[i] = '?';
+	}
+	return out;
+}
+
+static void say_notice(const struct ipc_msg *m)
+{
+	char text[sizeof(m->text)];
+
+	log_note("%s", printable(m->text, text, sizeof(text)));
+}
+
 static const struct owner *owner_of(const struct workerctl *w, const struct flow_rec *f)
 {
 	return f->owner ? owner_db_get(w->env.db, f->owner) : NULL;
@@ -290,7 +310,7 @@ static void take_message(struct workerctl *w, const struct ipc_msg *m)
 
 	switch (m->type) {
 	case IPC_READY:
-		w->ready = true;
+		w->ready = w->worked = true;
 		break;
 	case IPC_OWNER_QUERY:
 		answer(w, m);
@@ -303,7 +323,7 @@ static void take_message(struct workerctl *w, const struct ipc_msg *m)
 		record_end(w->env.record, f, owner_of(w, f), *host ? host : NULL);
 		break;
 	case IPC_NOTICE:
-		log_note("%s", m->text);
+		say_notice(m);
 		break;
 	case IPC_DRAINED:
 		w->drained = true;
@@ -345,18 +365,6 @@ void workerctl_service(struct workerctl *w)
 }
 
 /* --- after a crash ------------------------------------------------------------------- */
-
-/** printable - for the terminal: a program may choose its own name */
-static const char *printable(const char *text, char *out, size_t size)
-{
-	size_t n = str_copy(out, size, text);
-
-	for (size_t i = 0; i < n; i++) {
-		if ((unsigned char)out[i] < 0x20 || out[i] == 0x7f)
-			out[i] = '?';
-	}
-	return out;
-}
 
 static void say_lost(const struct workerctl *w, const struct flow_rec *f, const char *host)
 {
@@ -483,8 +491,8 @@ int workerctl_ended(struct workerctl *w, int status, bool expected)
 	close_fd(&w->ipc_fd);
 	if (expected)
 		return 0;
-	if (!w->ready)
-		return -ECHILD; /* it never worked: another would not either */
+	if (!w->worked)
+		return -ECHILD; /* none ever did: another would not either */
 	say_crash(status);
 	lose_flows(w);
 	if (crashes_too_often(w)) {
