@@ -441,6 +441,9 @@ bool relay_tcp_pump_down(struct relay *r, struct flow *f)
 		if (!rc && rt->queued)
 			break;
 	}
+	/* Accepted, room, and yet not written: no memory, and no ACK may come to try again. */
+	if (rt->held_ok && engine_room(rt->conn))
+		relay_tcp_again(&r->tcp->starved, f);
 	if (rt->net_fin && !rt->down_shut)
 		return fin_down(r, f);
 	return true;

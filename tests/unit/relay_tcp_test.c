@@ -81,10 +81,14 @@ size_t engine_room(const struct engine_conn *c)
 	return c->room;
 }
 
+static bool fake_no_memory;
+
 ssize_t engine_write(struct engine_conn *c, const void *data, size_t len)
 {
 	size_t n = MIN(len, c->room);
 
+	if (fake_no_memory)
+		return -ENOMEM;
 	memcpy(c->tx + c->tx_len, data, n);
 	c->tx_len += n;
 	c->room -= n;
@@ -806,6 +810,13 @@ static void memory_of_all_flows_is_bounded(void)
 	fake_engine_memory = 0;
 	relay_tcp_tick(&r);
 	tap_is(conn.tx_len, 5000, "and goes on when there is memory");
+	fake_no_memory = true;
+	sock.in_len = 9000;
+	relay_tcp_net(&r, f, EPOLLIN);
+	tap_is(conn.tx_len, 5000, "no memory for a segment");
+	fake_no_memory = false;
+	relay_tcp_tick(&r);
+	tap_is(conn.tx_len, 9000, "a little later there is");
 	relay_tcp_stop(&r, f);
 	teardown("total-buffer");
 }
