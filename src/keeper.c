@@ -197,16 +197,6 @@ static void command_start(struct keeper *k)
 	let_go(k);
 }
 
-static void command_ended(struct keeper *k, int status)
-{
-	const pid_t pid = k->command;
-
-	k->command = 0;
-	if (k->args->cfg->kill_children)
-		proctree_end_children(NULL);
-	tell(k, SANDBOX_EXITED, pid, status);
-}
-
 /**
  * follow - stop and continue the supervisor with COMMAND, for the shell's job control
  *
@@ -217,6 +207,18 @@ static void follow(struct keeper *k, bool stopped)
 {
 	k->stopped = stopped;
 	kill(k->args->supervisor, stopped ? SIGSTOP : SIGCONT);
+}
+
+static void command_ended(struct keeper *k, int status)
+{
+	const pid_t pid = k->command;
+
+	k->command = 0;
+	if (k->stopped) /* killed while it was, or continued so shortly before that we missed it */
+		follow(k, false);
+	if (k->args->cfg->kill_children)
+		proctree_end_children(NULL);
+	tell(k, SANDBOX_EXITED, pid, status);
 }
 
 /** reap - false when nothing runs inside any more */

@@ -74,6 +74,23 @@ kill -CONT $weir
 kill $weir
 wait $weir 2>/dev/null
 
+# --- COMMAND killed while it is stopped, and we with it
+"${VIA[@]}" "$WEIR" run -q -- sleep 20 &
+weir=$!
+command_of() { pgrep -P "$(pgrep -P "$1" -x weir-keeper)" -x sleep; }
+wait_for 5 command_of $weir
+kill -STOP "$(command_of $weir)"
+stopped() { [ "$(awk '{print $3}' "/proc/$weir/stat")" = T ]; }
+wait_for 5 stopped
+ok $? "COMMAND stopped: weir is stopped"
+kill -KILL "$(command_of $weir)"
+over() { [ ! -d "/proc/$weir" ] || [ "$(awk '{print $3}' "/proc/$weir/stat")" = Z ]; }
+wait_for 5 over
+ok $? "... and killed: weir ends"
+kill -CONT $weir 2>/dev/null
+wait $weir 2>/dev/null
+is $? 137 "... as it did"
+
 # --- a worker that is killed before it is ready
 "${VIA[@]}" "$WEIR" run -q -- sh -c 'sleep 3; exit 7' 2>"$TMP/err" &
 weir=$!
