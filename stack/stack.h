@@ -163,7 +163,7 @@ unsigned engine_input(struct engine_conn *c, const struct packet *p, struct pktb
 void engine_settle(void);
 /** engine_peek - the program's bytes in order, borrowed until engine_consume(); fills up to @max */
 int engine_peek(const struct engine_conn *c, struct iovec *iov, int max);
-/** engine_pending - how many bytes engine_peek() could show in all: never over 128 KiB, the window */
+/** engine_pending - how many bytes engine_peek() could show in all: never over 256 KiB, the window */
 size_t engine_pending(const struct engine_conn *c);
 /** engine_consume - @len bytes are delivered: drop them and open the window */
 void engine_consume(struct engine_conn *c, size_t len);

@@ -84,7 +84,7 @@ bounded_memory() {
 	wait $pid
 	is "40 floods to programs that do not read: all whole" \
 		"$(grep -c "^read 16777216 bytes.*EOF$" "$TMP/bounded.out")" 40
-	# 640 MiB were offered; each flow may hold 128 KiB and its share of lwIP's queues
+	# 640 MiB were offered; each flow may hold 256 KiB and its share of lwIP's queues
 	check "memory stayed bounded (peak $peak KiB)" test "$peak" -gt 1000 -a "$peak" -lt 65536
 }
 

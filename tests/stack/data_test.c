@@ -30,6 +30,7 @@ static void sends_up(bool v6)
 	have += take(&a, got + have, BIG - have);
 	tap_is(have, at, "IPv%d: all bytes arrive", v6 ? 6 : 4);
 	tap_ok(!memcmp(got, want, at), "IPv%d: and are the right ones", v6 ? 6 : 4);
+	engine_flush_acks();
 	tap_is(last().ack, a.seq, "IPv%d: all is acknowledged", v6 ? 6 : 4);
 	app_free(&a);
 }
@@ -54,7 +55,7 @@ static void disorder(void)
 }
 
 /** full - @window bytes are taken and no more, until they are read */
-static void full(struct app *a, uint32_t window)
+static void full(struct app *a, uint32_t window, unsigned scale)
 {
 	uint32_t s = a->seq;
 
@@ -69,7 +70,7 @@ static void full(struct app *a, uint32_t window)
 	tap_ok(last().wnd == 0 && last().ack == s + window, "the ACK says so");
 	tap_is(take(a, got, BIG), window, "all can be read");
 	tap_ok(!memcmp(got, want, window), "and is right");
-	tap_is(last().wnd, 65535, "reading opens the whole window");
+	tap_is(last().wnd, window >> scale, "reading opens the whole window");
 	tap_ok(seg_at(a, A | F, s + window, want + window, 100) & ENGINE_EV_FIN,
 	       "then the FIN comes");
 	app_free(a);
@@ -79,8 +80,8 @@ static void overruns_the_window(void)
 {
 	struct app scaled = connected(false, 2002), plain = connected_wnd(true, 2012, 0xffff, -1);
 
-	full(&scaled, 131070);
-	full(&plain, 65535);
+	full(&scaled, 262140, 3);
+	full(&plain, 65535, 0);
 }
 
 /** small_ones_do_not_wait - the relay has its bytes at once, and so has the program (no Nagle) */
