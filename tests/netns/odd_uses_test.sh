@@ -95,14 +95,20 @@ is $? 137 "... as it did"
 "${VIA[@]}" "$WEIR" run -q -- sh -c 'sleep 3; exit 7' 2>"$TMP/err" &
 weir=$!
 wait_for 5 locked $weir
-old=
-for _ in 1 2; do
-	while w=$(worker_of $weir) && [ -z "$w" -o "$w" = "$old" ]; do :; done
-	kill -9 "$w"
-	old=$w
-done
+python3 - $weir "$(worker_of $weir)" <<'PY'
+import os, signal, sys
+children, old = f"/proc/{sys.argv[1]}/task/{sys.argv[1]}/children", sys.argv[2]
+keeper = set(open(children).read().split()) - {old}
+os.kill(int(old), signal.SIGKILL)
+for _ in range(2): # the next two have no time to get ready
+    new = set()
+    while not new:
+        new = set(open(children).read().split()) - keeper - {old}
+    old = new.pop()
+    os.kill(int(old), signal.SIGKILL)
+PY
 wait $weir
-is $? 7 "a worker killed twice at once: another one takes over"
+is $? 7 "workers killed before they are ready: another one takes over"
 
 # --- many at once
 for _ in $(seq 30); do
