@@ -354,6 +354,7 @@ static int take_all(struct relay *r, struct flow *f, size_t n)
 	for (int i = 0; n && rc >= 0; i++) {
 		size_t len = MIN(n, (size_t)ENGINE_CHUNK);
 
+		weir_assert(r->tcp->bufs[i]);
 		rc = take_down(r, f, r->tcp->bufs[i], len);
 		n -= len;
 	}
