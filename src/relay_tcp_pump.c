@@ -256,7 +256,7 @@ static ssize_t pass_down(struct relay *r, struct flow *f, struct pktbuf *buf, co
 	size_t done = 0;
 
 	if (*ok < len || last) {
-		ssize_t got = offer(r, f, HOOK_DOWN, data + *ok, len - *ok, last);
+		ssize_t got = offer(r, f, HOOK_DOWN, len ? data + *ok : NULL, len - *ok, last);
 
 		if (got < 0)
 			return got;
