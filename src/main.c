@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,16 +56,27 @@ static int cmd_doctor(int argc, char **argv)
 	return doctor_run();
 }
 
+/** pid_of - a process number and nothing else; 0 when @text is none */
+static pid_t pid_of(const char *text)
+{
+	char *end;
+	long pid = strtol(text, &end, 10);
+
+	return *text >= '0' && *text <= '9' && !*end && pid <= INT32_MAX ? (pid_t)pid : 0;
+}
+
 /** cmd_flows - the live flows of a running instance, as JSON lines */
 static int cmd_flows(int argc, char **argv)
 {
 	char err[256];
-	int instance = 0;
+	pid_t instance = 0;
 
 	if (argc == 3 && !strcmp(argv[1], "--instance"))
-		instance = atoi(argv[2]);
-	if (argc != 1 && instance <= 0)
-		die(STATUS_USAGE, "flows takes nothing but --instance PID");
+		instance = pid_of(argv[2]);
+	else if (argc == 2 && !strncmp(argv[1], "--instance=", 11))
+		instance = pid_of(argv[1] + 11);
+	if (argc != 1 && !instance)
+		die(STATUS_USAGE, "flows takes nothing but --instance PID, the number of a process");
 	if (control_ask(instance, "flows", stdout, err, sizeof(err)))
 		die(1, "%s", err);
 	return 0;

@@ -501,6 +501,9 @@ static void tear_down(struct worker *w)
 	intercept_stop(&w->ic);
 	hook_chain_report(r->hooks, report_line, w);
 	outbox_finish(w->outbox);
+	if (outbox_lost(w->outbox))
+		log_warn("%llu records of flows are lost: there were too many at once",
+			 (unsigned long long)outbox_lost(w->outbox));
 	stop_loop(w);
 	relay_local_free(r);
 	intercept_exit(&w->ic);

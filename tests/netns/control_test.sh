@@ -62,6 +62,9 @@ is "$(stat -c %a "$SOCK") $(stat -c %a "$XDG_RUNTIME_DIR/weir")" "600 700" "mode
 is "$("$WEIR" flows --instance "$PID" | wc -l)" 1 "--instance names it"
 "$WEIR" flows --instance 999999999 2>/dev/null
 is $? 1 "--instance of nobody: status 1"
+"$WEIR" flows --instance "${PID}abc" 2>/dev/null
+is $? 2 "--instance of no number: status 2"
+is "$("$WEIR" flows --instance="$PID" | wc -l)" 1 "--instance=PID is the same"
 chmod 755 "$TMP" "$XDG_RUNTIME_DIR" "$XDG_RUNTIME_DIR/weir"
 chmod 666 "$SOCK"
 is "$(setpriv --reuid 2001 --regid 2001 --clear-groups "$WEIR" flows --instance "$PID" 2>/dev/null | wc -l)" \
