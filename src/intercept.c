@@ -24,6 +24,7 @@ int intercept_init(struct intercept *ic)
 	};
 	int rc;
 
+	ic->tun_batch = 1;
 	ic->buf = pktbuf_get();
 	ic->front = front_new(&fc, ic->relay.sink);
 	if (!ic->buf || !ic->front)
@@ -135,10 +136,15 @@ static int one_packet(struct intercept *ic)
 
 bool intercept_tun(struct intercept *ic)
 {
-	int rc = 0;
+	int rc = 0, n = 0;
 
-	for (int i = 0; i < TUN_BATCH && !rc; i++)
-		rc = one_packet(ic);
+	/*
+	 * The read that finds nothing is saved where packets come one by one: as
+	 * many are read as came last time, and four times that when all were there.
+	 */
+	while (n < ic->tun_batch && !(rc = one_packet(ic)))
+		n++;
+	ic->tun_batch = rc ? MAX(n, 1) : MIN(4 * n, TUN_BATCH);
 	engine_settle();
 	relay_udp_flush(&ic->relay);
 	return !rc;

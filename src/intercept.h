@@ -17,6 +17,7 @@ struct intercept {
 	struct front *front; /* owned */
 	struct pktbuf *buf;  /* owned: the next packet's */
 	int tun_fd;	     /* borrowed */
+	int tun_batch;	     /* packets to read at once, see intercept_tun() */
 };
 
 /** intercept_init - relay.cfg, flows, timers, hooks, names, socks and sink are set; 0 or -errno */

@@ -48,12 +48,13 @@ struct worker {
 	struct ipc_msg query;  /* owner queries gathered in this turn */
 	uint64_t wall_offset, wall_read;
 	uint64_t armed;	 /* the deadline that the timer is set for, 0 = none */
+	uint64_t acks_at; /* when ACKs that wait for company go alone, 0 = none waits */
 	int ipc_events;	 /* what the supervisor's socket is watched for */
 	bool draining, drained, stopping;
 	struct notice_kind notices[NOTICE_KINDS];
 	uv_loop_t loop;
 	uv_poll_t ipc;
-	uv_timer_t tick, deadline, acks;
+	uv_timer_t tick, deadline;
 	bool more;    /* work is left that no event will bring back */
 	bool rearmed; /* libuv has to tell its epoll set: that happens in uv_run() */
 };
@@ -236,12 +237,6 @@ static void arm_tick(struct worker *w)
 		uv_timer_start(&w->tick, on_tick, ENGINE_TICK_MS, ENGINE_TICK_MS);
 }
 
-static void on_acks(uv_timer_t *handle)
-{
-	(void)handle;
-	engine_flush_acks();
-}
-
 static void on_deadline(uv_timer_t *handle)
 {
 	struct worker *w = handle->data;
@@ -289,8 +284,10 @@ static void end_turn(struct worker *w)
 	arm_ipc(w);
 	arm_deadline(w);
 	arm_tick(w);
-	if (engine_acks_owed() && !uv_is_active((uv_handle_t *)&w->acks))
-		uv_timer_start(&w->acks, on_acks, ENGINE_ACK_MS, 0);
+	if (!engine_acks_owed())
+		w->acks_at = 0;
+	else if (!w->acks_at)
+		w->acks_at = w->ic.relay.now + ENGINE_ACK_MS * NSEC_PER_MSEC;
 }
 
 static int start_loop(struct worker *w)
@@ -311,8 +308,7 @@ static int start_loop(struct worker *w)
 		return rc;
 	uv_timer_init(&w->loop, &w->tick);
 	uv_timer_init(&w->loop, &w->deadline);
-	uv_timer_init(&w->loop, &w->acks);
-	w->ipc.data = w->tick.data = w->deadline.data = w->acks.data = w;
+	w->ipc.data = w->tick.data = w->deadline.data = w;
 	return 0;
 }
 
@@ -325,6 +321,21 @@ static void open_gates(struct worker *w)
 	arm_ipc(w);
 }
 
+/**
+ * wait_ms - how long nothing has to be done, for epoll_wait()
+ *
+ * An ACK that waits is no timer of libuv's: most are gone again before one would be
+ * armed and disarmed.
+ */
+static int wait_ms(const struct worker *w)
+{
+	int ms = uv_backend_timeout(&w->loop);
+
+	if (w->more || w->rearmed)
+		return 0;
+	return w->acks_at && (ms < 0 || ms > ENGINE_ACK_MS) ? ENGINE_ACK_MS : ms;
+}
+
 /** turn - wait, and handle what has come; libuv's part when its time or event has come */
 static void turn(struct worker *w)
 {
@@ -332,9 +343,7 @@ static void turn(struct worker *w)
 	bool tun = false, loop = w->rearmed;
 	int n;
 
-	uv_update_time(&w->loop);
-	n = netsock_set_wait(w->ic.relay.socks, ev, INTERCEPT_BATCH,
-			     w->more || loop ? 0 : uv_backend_timeout(&w->loop));
+	n = netsock_set_wait(w->ic.relay.socks, ev, INTERCEPT_BATCH, wait_ms(w));
 	begin_turn(w);
 	for (int i = 0; i < n; i++) {
 		enum netsock_kind kind = netsock_token_kind(ev[i].data.u64);
@@ -345,6 +354,10 @@ static void turn(struct worker *w)
 	}
 	if (tun)
 		intercept_tun(&w->ic); /* level-triggered: what is left comes again */
+	if (w->acks_at && w->ic.relay.now >= w->acks_at) {
+		w->acks_at = 0;
+		engine_flush_acks();
+	}
 	w->rearmed = false;
 	uv_update_time(&w->loop);
 	if (loop || uv_backend_timeout(&w->loop) == 0)
