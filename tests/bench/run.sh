@@ -161,10 +161,9 @@ measured() {
 
 # sweep_host - end what runs as the bench's user or in its client namespace
 sweep_host() {
-	local pid
-	for pid in $(ip netns pids "$HOST" 2>/dev/null) $(pgrep -x -u "$UNSHARE_USER" 'pasta|pasta.avx2|passt|slirp4netns'); do
-		kill -9 "$pid" 2>/dev/null
-	done
+	local pid name
+	for pid in $(ip netns pids "$HOST" 2>/dev/null); do kill -9 "$pid" 2>/dev/null; done
+	for name in pasta pasta.avx2 slirp4netns; do pkill -9 -x -u "$UNSHARE_USER" "$name"; done
 }
 
 field() { # NAME LINE
