@@ -29,9 +29,14 @@
 #include "base/util.h"
 #include "../lib/tap.h"
 
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__)
 #define WITH_ASAN 1
-#else
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WITH_ASAN 1
+#endif
+#endif
+#ifndef WITH_ASAN
 #define WITH_ASAN 0
 #endif
 
