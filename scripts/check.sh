@@ -4,7 +4,8 @@
 # printed in $B/tap, lists what was skipped and ends with a line "N passed, N failed, N skipped".
 #
 # REQUIRE="netns fidelity": fails also when a test of these groups was skipped as a whole, or when
-# the group has none. TEST_LIMIT: seconds that one test may take.
+# the group has none. TEST_LIMIT: seconds that one test may take. RETRY=1: what fails beside other
+# tests is run once more, alone, and said: some look at times and at the whole machine.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 export B=${B:-build/release}
@@ -13,8 +14,13 @@ case $B in /*) TAP_DIR=$B/tap ;; esac
 rm -rf "$TAP_DIR"
 mkdir -p "$TAP_DIR"
 
-prove -j "${JOBS:-2}" --exec scripts/tap-save.sh "$@"
+prove -j "${JOBS:-2}" --statefile "$TAP_DIR/.prove" --state save --exec scripts/tap-save.sh "$@"
 status=$?
+if [ "$status" != 0 ] && [ -n "${RETRY-}" ]; then
+	echo "=== once more, alone: what failed"
+	prove -j 1 --statefile "$TAP_DIR/.prove" --state failed --exec scripts/tap-save.sh
+	status=$?
+fi
 
 skipped=$(grep -riE '^(1\.\.0|ok .*)#[[:space:]]*skip' "$TAP_DIR" | sed "s|^$TAP_DIR/||")
 if [ -n "$skipped" ]; then
