@@ -182,27 +182,60 @@ void intercept_event(struct intercept *ic, const struct epoll_event *ev)
 
 /* --- owners, deadlines, turns ------------------------------------------------------------ */
 
-static void owned(struct relay *r, struct flow *f)
+/* A protocol that weir does not carry: a record, and nothing else. */
+
+static void unsupported_owned(struct relay *r, struct flow *f)
 {
-	if (f->local) {
-		relay_local_owned(r, f);
-		return;
-	}
+	if (relay_flow_owned(r, f) == 0)
+		flow_set_state(r->flows, f, FLOW_OPEN);
+	timers_set(r->timers, f, r->now + UNSUPPORTED_KEEP);
+}
+
+static void unsupported_end(struct relay *r, struct flow *f)
+{
+	relay_flow_end(r, f, FLOW_ENDED_UNSUPPORTED);
+	flow_release(r->flows, f);
+}
+
+static void nothing_to_free(struct relay *r, struct flow *f)
+{
+	(void)r;
+	(void)f;
+}
+
+/** struct relay_ops - what happens to a flow, as its relay answers it (relay.h) */
+struct relay_ops {
+	void (*owned)(struct relay *r, struct flow *f);
+	void (*timeout)(struct relay *r, struct flow *f);
+	void (*stop)(struct relay *r, struct flow *f);
+	void (*freeing)(struct relay *r, struct flow *f);
+};
+
+static const struct relay_ops *ops_of(const struct flow *f)
+{
+	static const struct relay_ops tcp = {relay_tcp_owned, relay_tcp_timeout, relay_tcp_stop,
+					     relay_tcp_freeing};
+	static const struct relay_ops udp = {relay_udp_owned, relay_udp_timeout, relay_udp_stop,
+					     relay_udp_freeing};
+	static const struct relay_ops icmp = {relay_icmp_owned, relay_icmp_timeout,
+					      relay_icmp_stop, relay_icmp_freeing};
+	static const struct relay_ops local = {relay_local_owned, relay_local_stop,
+					       relay_local_stop, nothing_to_free};
+	static const struct relay_ops none = {unsupported_owned, unsupported_end, unsupported_end,
+					      nothing_to_free};
+
+	if (f->local)
+		return &local;
 	switch (f->rec->proto) {
 	case IPPROTO_TCP:
-		relay_tcp_owned(r, f);
-		break;
+		return &tcp;
 	case IPPROTO_UDP:
-		relay_udp_owned(r, f);
-		break;
+		return &udp;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
-		relay_icmp_owned(r, f);
-		break;
+		return &icmp;
 	default:
-		if (relay_flow_owned(r, f) == 0)
-			flow_set_state(r->flows, f, FLOW_OPEN);
-		timers_set(r->timers, f, r->now + UNSUPPORTED_KEEP);
+		return &none;
 	}
 }
 
@@ -219,7 +252,7 @@ bool intercept_owner(struct intercept *ic, struct flow_ref ref, const struct own
 	f->rec->inode = a->inode;
 	f->rec->cookie = a->cookie;
 	f->owner = o;
-	owned(&ic->relay, f);
+	ops_of(f)->owned(&ic->relay, f);
 	return true;
 }
 
@@ -227,28 +260,10 @@ static void deadline(struct relay *r, struct flow *f)
 {
 	if (f->rec->state == FLOW_NEW) {
 		f->rec->owner_why = OWNER_NO_ANSWER;
-		owned(r, f);
+		ops_of(f)->owned(r, f);
 		return;
 	}
-	if (f->local) {
-		relay_local_stop(r, f);
-		return;
-	}
-	switch (f->rec->proto) {
-	case IPPROTO_TCP:
-		relay_tcp_timeout(r, f);
-		break;
-	case IPPROTO_UDP:
-		relay_udp_timeout(r, f);
-		break;
-	case IPPROTO_ICMP:
-	case IPPROTO_ICMPV6:
-		relay_icmp_timeout(r, f);
-		break;
-	default:
-		relay_flow_end(r, f, FLOW_ENDED_UNSUPPORTED);
-		flow_release(r->flows, f);
-	}
+	ops_of(f)->timeout(r, f);
 }
 
 void intercept_deadlines(struct intercept *ic)
@@ -286,22 +301,7 @@ static void freeing(void *ctx, struct flow *f)
 	struct relay *r = ctx;
 
 	timers_clear(r->timers, f);
-	if (f->local) {
-		f->local = false;
-		return;
-	}
-	switch (f->rec->proto) {
-	case IPPROTO_TCP:
-		relay_tcp_freeing(r, f);
-		break;
-	case IPPROTO_UDP:
-		relay_udp_freeing(r, f);
-		break;
-	case IPPROTO_ICMP:
-	case IPPROTO_ICMPV6:
-		relay_icmp_freeing(r, f);
-		break;
-	}
+	ops_of(f)->freeing(r, f);
 }
 
 bool intercept_turn_end(struct intercept *ic)
@@ -338,29 +338,8 @@ bool intercept_idle(struct intercept *ic)
 
 static void stop_flow(void *ctx, struct flow *f)
 {
-	struct relay *r = ctx;
-
-	if (f->reaping)
-		return;
-	if (f->local) {
-		relay_local_stop(r, f);
-		return;
-	}
-	switch (f->rec->proto) {
-	case IPPROTO_TCP:
-		relay_tcp_stop(r, f);
-		break;
-	case IPPROTO_UDP:
-		relay_udp_stop(r, f);
-		break;
-	case IPPROTO_ICMP:
-	case IPPROTO_ICMPV6:
-		relay_icmp_stop(r, f);
-		break;
-	default:
-		relay_flow_end(r, f, FLOW_ENDED_UNSUPPORTED);
-		flow_release(r->flows, f);
-	}
+	if (!f->reaping)
+		ops_of(f)->stop(ctx, f);
 }
 
 void intercept_stop(struct intercept *ic)
