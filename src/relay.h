@@ -40,6 +40,7 @@ struct relay {
 	bool uso;
 	unsigned mtu;
 	uint64_t now, wall; /* of this loop turn */
+	size_t moved;	    /* bytes of streams relayed in this loop turn */
 	bool draining;	    /* the last program has ended */
 	struct relay_counters count;
 	/* asks the supervisor; the answer comes as relay_*_owned() */

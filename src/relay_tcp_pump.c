@@ -138,6 +138,7 @@ static int send_up(struct relay *r, struct flow *f, struct iovec *iov, int n)
 		rt->net_writable = false;
 	rt->up_ok -= (uint32_t)sent;
 	f->rec->up.bytes += (uint64_t)sent;
+	r->moved += (size_t)sent;
 	f->rec->last = r->now;
 	engine_consume(rt->conn, (size_t)sent);
 	return 0;
@@ -329,6 +330,7 @@ static int take_down(struct relay *r, struct flow *f, struct pktbuf *buf, size_t
 	f->rec->last = r->now;
 	f->rec->down.bytes += n;
 	f->rec->down.packets++;
+	r->moved += n;
 	if (!rt->held_len) {
 		done = pass_down(r, f, n >= SHARE_MIN ? buf : NULL, buf->data, n, &ok, false);
 		if (done < 0) {

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +34,9 @@
 
 #define NOTICE_KINDS 16
 #define WALL_FRESH   (250 * NSEC_PER_MSEC) /* how long the wall clock may go unread */
+#define SPIN_NS	     30000		   /* how long a wait is watched before it is slept */
+#define SPIN_TRUST   16			   /* quick waits that count; at 0: no more watching */
+#define SPIN_BYTES   8192		   /* more in a turn: a transfer, which has other work to do */
 
 struct notice_kind {
 	const char *what;
@@ -55,6 +59,7 @@ struct worker {
 	uv_loop_t loop;
 	uv_poll_t ipc;
 	uv_timer_t tick, deadline;
+	int trust;    /* how often waits have been quick lately, up to SPIN_TRUST */
 	bool more;    /* work is left that no event will bring back */
 	bool rearmed; /* libuv has to tell its epoll set: that happens in uv_run() */
 };
@@ -336,6 +341,45 @@ static int wait_ms(const struct worker *w)
 	return w->acks_at && (ms < 0 || ms > ENGINE_ACK_MS) ? ENGINE_ACK_MS : ms;
 }
 
+/**
+ * wait_events - the next events, by watching for a moment or by sleeping
+ *
+ * A program that exchanges small messages with a near peer lets the worker wait for some
+ * microseconds only. To sleep and be woken takes longer than that, twice a round trip, so
+ * while waits have been that short the worker looks again instead, and leaves the core to
+ * whoever wants it in between. A transfer gains nothing from that: what it waits for needs
+ * the core.
+ */
+static int wait_events(struct worker *w, struct epoll_event *ev)
+{
+	struct netsock_set *socks = w->ic.relay.socks;
+	int ms = wait_ms(w), n;
+	size_t moved = w->ic.relay.moved;
+	uint64_t until;
+
+	w->ic.relay.moved = 0;
+	if (!ms)
+		return netsock_set_wait(socks, ev, INTERCEPT_BATCH, 0);
+	until = clock_mono_ns() + SPIN_NS;
+	if (w->trust > 0 && moved < SPIN_BYTES) {
+		do {
+			n = netsock_set_wait(socks, ev, INTERCEPT_BATCH, 0);
+			if (n)
+				goto quick;
+			sched_yield();
+		} while (clock_mono_ns() < until);
+		w->trust -= SPIN_TRUST / 4;
+		return netsock_set_wait(socks, ev, INTERCEPT_BATCH, ms);
+	}
+	n = netsock_set_wait(socks, ev, INTERCEPT_BATCH, ms);
+	if (clock_mono_ns() > until)
+		w->trust = 0;
+	else
+quick:
+		w->trust = MIN(w->trust + 1, SPIN_TRUST);
+	return n;
+}
+
 /** turn - wait, and handle what has come; libuv's part when its time or event has come */
 static void turn(struct worker *w)
 {
@@ -343,7 +387,7 @@ static void turn(struct worker *w)
 	bool tun = false, loop = w->rearmed;
 	int n;
 
-	n = netsock_set_wait(w->ic.relay.socks, ev, INTERCEPT_BATCH, wait_ms(w));
+	n = wait_events(w, ev);
 	begin_turn(w);
 	for (int i = 0; i < n; i++) {
 		enum netsock_kind kind = netsock_token_kind(ev[i].data.u64);
