@@ -82,7 +82,7 @@ help:
 	@echo "make check-mutants  break weir in many small ways; a test must notice each of them"
 	@echo "make fuzz-short     fuzz targets with fixed seeds; a million segments for the TCP engine"
 	@echo "make fuzz           libFuzzer with clang, FUZZ_SECS=60 for each target"
-	@echo "make lint           clang-tidy, cppcheck, levels, symbol names"
+	@echo "make lint           clang-format, clang-tidy, cppcheck, levels, symbol names"
 	@echo "make format-check   clang-format, without changing anything"
 	@echo "make bench          against the direct path, pasta, slirp4netns (QUICK=1: short; root)"
 	@echo "make coverage       lines reached by unit and stack tests"
@@ -118,7 +118,7 @@ fuzzers: $(FUZZ)
 bench: $(B)/weir $(TOOLS)
 	$(Q)B=$(B) tests/bench/run.sh
 
-lint: lint-levels lint-symbols lint-tidy lint-cppcheck
+lint: format-check lint-levels lint-symbols lint-tidy lint-cppcheck
 lint-levels: $(OBJ)
 	$(Q)scripts/check-levels.sh $(B)
 lint-symbols: $(OBJ)
@@ -134,7 +134,8 @@ lint-cppcheck:
 		--include=$(wildcard /usr/include/$(shell $(CC) -print-multiarch)/sys/queue.h) -j $(JOBS) \
 		-D_GNU_SOURCE -DWEIR_VERSION='"0"' -Isrc -Iinclude -Istack src stack
 format-check:
-	$(Q)clang-format --dry-run -Werror $(SRC) $(wildcard src/*.h src/base/*.h stack/*.h include/weir/*.h)
+	@echo "  FORMAT"
+	$(Q)clang-format --dry-run -Werror $(wildcard $(foreach d,src src/* stack include/* tests/*,$(d)/*.c $(d)/*.h))
 
 coverage:
 	-$(Q)$(MAKE) --no-print-directory -k COVERAGE=1 unit stack

@@ -26,7 +26,7 @@ struct end {
 
 static struct end end_of(const struct addrport *ap, bool v4)
 {
-	return (struct end){ v4 ? addr_v4_bytes(&ap->addr) : ap->addr.b, v4 ? 4 : 16, ap->port };
+	return (struct end){v4 ? addr_v4_bytes(&ap->addr) : ap->addr.b, v4 ? 4 : 16, ap->port};
 }
 
 static size_t put_end(uint8_t *at, const struct end *e)
@@ -39,7 +39,7 @@ void record_community_id(const struct flow_rec *f, char out[32])
 {
 	bool v4 = addr_is_v4(&f->app.addr) && addr_is_v4(&f->net.addr);
 	struct end a = end_of(&f->app, v4), b = end_of(&f->net, v4), swap;
-	uint8_t text[2 + 16 + 16 + 2 + 4] = { 0 }, digest[EVP_MAX_MD_SIZE];
+	uint8_t text[2 + 16 + 16 + 2 + 4] = {0}, digest[EVP_MAX_MD_SIZE];
 	unsigned len = 0;
 	size_t n = 2;
 	int order;

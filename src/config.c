@@ -15,13 +15,13 @@
 
 #include "base/util.h"
 
-#define MTU_MIN	     68	  /* RFC 791 */
-#define MTU_MIN_V6   1280 /* RFC 8200, section 5 */
-#define MTU_MAX	     65535
-#define KIB	     (1ULL << 10)
-#define MIB	     (1ULL << 20)
-#define GIB	     (1ULL << 30)
-#define VALUE_SHOWN  60 /* characters of a bad value that an error repeats */
+#define MTU_MIN	    68	 /* RFC 791 */
+#define MTU_MIN_V6  1280 /* RFC 8200, section 5 */
+#define MTU_MAX	    65535
+#define KIB	    (1ULL << 10)
+#define MIB	    (1ULL << 20)
+#define GIB	    (1ULL << 30)
+#define VALUE_SHOWN 60 /* characters of a bad value that an error repeats */
 
 struct option;
 
@@ -223,9 +223,12 @@ static int set_log(struct config *c, const struct option *o, const char *value)
 
 /* --- the table ------------------------------------------------------------------- */
 
-#define AT(m)	    .offset = offsetof(struct config, m)
-#define AT6(m)	    .offset6 = offsetof(struct config, m)
-#define HEADING(h)  {.help = (h)}
+#define AT(m)  .offset = offsetof(struct config, m)
+#define AT6(m) .offset6 = offsetof(struct config, m)
+#define HEADING(h)                                                                                 \
+	{                                                                                          \
+		.help = (h)                                                                        \
+	}
 
 /** set_help - nothing to set: apply() knows the option by this function */
 static int set_help(struct config *c, const struct option *o, const char *value)
@@ -250,8 +253,9 @@ static const struct option options[] = {
 		 "(default: 30)"},
 
 	HEADING("Its network"),
-	{"address", 0, "ADDR/PREFIX", set_address, .allowed = "up to 8 unicast addresses, each as "
-	 "192.0.2.2/24 or 2001:db8::2/64",
+	{"address", 0, "ADDR/PREFIX", set_address,
+	 .allowed = "up to 8 unicast addresses, each as "
+		    "192.0.2.2/24 or 2001:db8::2/64",
 	 .help = "address inside, instead of the host's own; repeatable"},
 	{"mtu", 0, "BYTES", set_number, AT(mtu), .min = MTU_MIN, .max = MTU_MAX,
 	 .allowed = "68 to 65535, with an IPv6 address at least 1280",
@@ -279,16 +283,15 @@ static const struct option options[] = {
 
 	HEADING("Bounds"),
 	{"max-flows", 0, "N", set_number, AT(max_flows), .min = 1, .max = 1U << 22,
-	 .allowed = "1 to 4194304",
-	 .help = "flows at one time; more are refused (default: 65536)"},
+	 .allowed = "1 to 4194304", .help = "flows at one time; more are refused (default: 65536)"},
 	{"max-half-open", 0, "N", set_number, AT(max_half_open), .min = 1, .max = 1U << 22,
 	 .allowed = "1 to 4194304",
 	 .help = "TCP connections being made at one time (default: 4096)"},
 	{"flow-buffer", 0, "SIZE", set_size, AT(flow_buffer), .min = 4 * KIB, .max = GIB,
 	 .allowed = "4k to 1g, in bytes or with k, m or g",
 	 .help = "bytes that one flow may keep in weir, each direction (default: 1m)"},
-	{"total-buffer", 0, "SIZE", set_size, AT(total_buffer), .min = 64 * KIB,
-	 .max = 1024 * GIB, .allowed = "64k to 1024g, in bytes or with k, m or g",
+	{"total-buffer", 0, "SIZE", set_size, AT(total_buffer), .min = 64 * KIB, .max = 1024 * GIB,
+	 .allowed = "64k to 1024g, in bytes or with k, m or g",
 	 .help = "the same for all flows together (default: 256m)"},
 
 	HEADING("Output"),
@@ -436,8 +439,8 @@ static int check_together(struct parse *p)
 
 int config_parse_run(struct config *c, int argc, char **argv, char *err, size_t errsize)
 {
-	struct parse p = {.c = c, .argc = argc, .argv = argv, .next = 1, .err = err,
-			  .errsize = errsize};
+	struct parse p = {
+		.c = c, .argc = argc, .argv = argv, .next = 1, .err = err, .errsize = errsize};
 	int rc = 0;
 
 	while (!rc && !p.help && p.next < argc) {
@@ -489,8 +492,8 @@ static void print_option(int fd, const struct option *o)
 	int n;
 
 	n = snprintf(left, sizeof(left), "  %c%c%s --%s%s%s", o->letter ? '-' : ' ',
-		     o->letter ? o->letter : ' ', o->letter ? "," : " ", o->name,
-		     o->arg ? " " : "", o->arg ? o->arg : "");
+		     o->letter ? o->letter : ' ', o->letter ? "," : " ", o->name, o->arg ? " " : "",
+		     o->arg ? o->arg : "");
 	dprintf(fd, "%s", left);
 	if (n > HELP_COLUMN - 2) {
 		dprintf(fd, "\n");
@@ -501,17 +504,19 @@ static void print_option(int fd, const struct option *o)
 
 void config_usage_run(int fd)
 {
-	dprintf(fd, "usage: weir run [OPTIONS] [--] [COMMAND [ARG...]]\n"
-		    "\n"
-		    "Runs COMMAND in a private network namespace whose only way out is weir, relays\n"
-		    "its connections over real sockets, and tells what was seen. Without COMMAND a\n"
-		    "demonstration runs that needs no network.\n");
+	dprintf(fd,
+		"usage: weir run [OPTIONS] [--] [COMMAND [ARG...]]\n"
+		"\n"
+		"Runs COMMAND in a private network namespace whose only way out is weir, relays\n"
+		"its connections over real sockets, and tells what was seen. Without COMMAND a\n"
+		"demonstration runs that needs no network.\n");
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
 		if (options[i].name)
 			print_option(fd, &options[i]);
 		else
 			dprintf(fd, "\n%s:\n", options[i].help);
 	}
-	dprintf(fd, "\nThe exit status is COMMAND's own; 126 when weir cannot set up or COMMAND cannot\n"
-		    "be executed, 127 when it is not found, 2 for a wrong option.\n");
+	dprintf(fd,
+		"\nThe exit status is COMMAND's own; 126 when weir cannot set up or COMMAND cannot\n"
+		"be executed, 127 when it is not found, 2 for a wrong option.\n");
 }

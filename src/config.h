@@ -22,7 +22,7 @@ struct config {
 	unsigned linger; /* seconds to wait for bytes still under way after the end */
 	struct prefix addresses[CONFIG_ADDRS_MAX];
 	unsigned n_addresses;
-	unsigned mtu; /* 0 = the host's */
+	unsigned mtu;				    /* 0 = the host's */
 	struct addr host_loopback4, host_loopback6; /* unspecified (all zero) = not mapped */
 	struct addr host_addr4, host_addr6;
 	/* relay */

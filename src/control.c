@@ -90,7 +90,7 @@ static pid_t pid_of(const char *name)
 /** connect_to - never waits: -EAGAIN is an instance that is stopped, with a full queue */
 static int connect_to(const char *path)
 {
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc;
 
 	if (fd < 0)
@@ -139,7 +139,7 @@ static void sweep_one(void *ctx, pid_t pid, const char *path)
 
 static int listen_at(const char *path)
 {
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc;
 	mode_t old;
 
@@ -199,7 +199,7 @@ static void drop_client(struct client *cl)
 {
 	close_fd(&cl->fd);
 	free(cl->answer);
-	*cl = (struct client){ .fd = -1 };
+	*cl = (struct client){.fd = -1};
 }
 
 void control_remove(const char *path)
@@ -233,7 +233,7 @@ int control_pollfds(const struct control *c, struct pollfd *fds)
 
 	if (!c)
 		return 0;
-	fds[n++] = (struct pollfd){ .fd = c->fd, .events = POLLIN };
+	fds[n++] = (struct pollfd){.fd = c->fd, .events = POLLIN};
 	for (int i = 0; i < CLIENTS_MAX; i++) {
 		const struct client *cl = &c->clients[i];
 
@@ -388,7 +388,7 @@ static uid_t uid_of(pid_t pid)
 /** find_instance - the path to connect to; 0, or -errno with a line in @err */
 static int find_instance(pid_t instance, char path[CONTROL_PATH_MAX], char *err, size_t errsize)
 {
-	struct found f = { .n = 0 };
+	struct found f = {.n = 0};
 
 	if (instance) {
 		uid_t uid = uid_of(instance);
@@ -418,7 +418,7 @@ static int find_instance(pid_t instance, char path[CONTROL_PATH_MAX], char *err,
 
 static int copy_answer(int fd, FILE *out)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 	char buf[8192];
 	ssize_t n;
 

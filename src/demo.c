@@ -24,12 +24,13 @@
 #define INSIDE_V6 "2001:db8:ffff::1"
 #define CLIENT_S  "10"
 
-static const char page[] = "HTTP/1.0 200 OK\r\n"
-			   "Content-Type: text/plain\r\n"
-			   "Connection: close\r\n"
-			   "\r\n"
-			   "Hello. This answer crossed a TUN device, a TCP/IP stack in user space and\n"
-			   "a real socket on its way to you; the table below says who asked for it.\n";
+static const char page[] =
+	"HTTP/1.0 200 OK\r\n"
+	"Content-Type: text/plain\r\n"
+	"Connection: close\r\n"
+	"\r\n"
+	"Hello. This answer crossed a TUN device, a TCP/IP stack in user space and\n"
+	"a real socket on its way to you; the table below says who asked for it.\n";
 
 /* --- server ---------------------------------------------------------------------- */
 

@@ -15,20 +15,20 @@
 
 #include "base/util.h"
 
-#define DNS_HEADER	12
-#define DNS_QR		0x8000
-#define DNS_OPCODE	0x7800
-#define DNS_TC		0x0200
-#define DNS_RCODE	0x000f
-#define TYPE_A		1
-#define TYPE_CNAME	5
-#define TYPE_AAAA	28
-#define CLASS_IN	1
-#define WIRE_NAME_MAX	255
-#define POINTERS_MAX	16 /* followed in one name */
-#define RECORDS_MAX	64 /* answer records looked at: with the next, bounds the work */
-#define CHAIN_MAX	8  /* CNAMEs followed */
-#define TTL_MAX		0x7fffffffu /* RFC 2181, 8: above is zero */
+#define DNS_HEADER    12
+#define DNS_QR	      0x8000
+#define DNS_OPCODE    0x7800
+#define DNS_TC	      0x0200
+#define DNS_RCODE     0x000f
+#define TYPE_A	      1
+#define TYPE_CNAME    5
+#define TYPE_AAAA     28
+#define CLASS_IN      1
+#define WIRE_NAME_MAX 255
+#define POINTERS_MAX  16	  /* followed in one name */
+#define RECORDS_MAX   64	  /* answer records looked at: with the next, bounds the work */
+#define CHAIN_MAX     8		  /* CNAMEs followed */
+#define TTL_MAX	      0x7fffffffu /* RFC 2181, 8: above is zero */
 
 /* struct name - an expanded name in wire form, lower case: compared as memory */
 struct name {
@@ -230,7 +230,7 @@ static int next_cname(struct reader r, unsigned count, bool cut, struct name *na
 
 int dnsmsg_parse(const uint8_t *msg, size_t len, struct dnsmsg *out)
 {
-	struct reader r = { .msg = msg, .len = len };
+	struct reader r = {.msg = msg, .len = len};
 	uint32_t ttl = TTL_MAX;
 	struct name name;
 	unsigned hops, count;

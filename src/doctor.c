@@ -125,7 +125,8 @@ static int lo_up(void)
 	int r = netcfg_open(&nc);
 
 	if (!r)
-		r = netcfg_link_set(nc, (int)if_nametoindex("lo"), &(struct netcfg_link){.up = true});
+		r = netcfg_link_set(nc, (int)if_nametoindex("lo"),
+				    &(struct netcfg_link){.up = true});
 	netcfg_close(nc);
 	return r;
 }
@@ -172,8 +173,7 @@ static void check_offloads(struct finding *f)
 /** loopback_pair - a connection on loopback; its client's 5-tuple in @q, sockets in @fd */
 static int loopback_pair(int fd[2], struct owner_query *q)
 {
-	struct sockaddr_in sin = {.sin_family = AF_INET,
-				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(sin);
 
 	fd[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -283,7 +283,8 @@ static void check_bpf(struct finding *f)
 	if (fd >= 0 && btf)
 		found(f, MARK_OK, "BPF with type information; not needed by run");
 	else if (fd >= 0)
-		found(f, MARK_LIMITED, "BPF without BTF (/sys/kernel/btf/vmlinux); not needed by run");
+		found(f, MARK_LIMITED,
+		      "BPF without BTF (/sys/kernel/btf/vmlinux); not needed by run");
 	else
 		found(f, MARK_LIMITED, "no BPF for this user (%s)%s; not needed by run",
 		      strerror(errno), btf ? ", BTF is there" : "");
@@ -340,8 +341,9 @@ static void check_apparmor(struct finding *f)
 		      "restricts user namespaces of programs without a profile: set "
 		      "kernel.apparmor_restrict_unprivileged_userns=0 if \"namespaces\" above says no");
 	else
-		found(f, MARK_OK, "%s", v < 0 ? "no restriction of user namespaces on this system"
-					      : "does not restrict user namespaces for this user");
+		found(f, MARK_OK, "%s",
+		      v < 0 ? "no restriction of user namespaces on this system"
+			    : "does not restrict user namespaces for this user");
 }
 
 static void check_route(struct finding *f)
@@ -434,7 +436,8 @@ static void print_wrapped(const char *text)
 
 int doctor_run(void)
 {
-	static const char *const marks[] = {[MARK_NO] = "no", [MARK_LIMITED] = "limited", [MARK_OK] = "ok"};
+	static const char *const marks[] = {
+		[MARK_NO] = "no", [MARK_LIMITED] = "limited", [MARK_OK] = "ok"};
 	bool can = true;
 
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
@@ -446,7 +449,8 @@ int doctor_run(void)
 		fflush(stdout);
 		can &= f.mark != MARK_NO || !checks[i].needed;
 	}
-	printf("\n%s\n", can ? "weir run works for this user."
-			     : "weir run does not work for this user: see the lines marked \"no\".");
+	printf("\n%s\n",
+	       can ? "weir run works for this user."
+		   : "weir run does not work for this user: see the lines marked \"no\".");
 	return can ? 0 : 1;
 }

@@ -32,10 +32,11 @@ void explain_userns(int err, char *out, size_t size)
 			 "kernel.apparmor_restrict_unprivileged_userns=0 with sysctl, give weir a "
 			 "profile with \"userns,\", or run it as root");
 	else if (err == ENOSPC || err == EUSERS)
-		snprintf(out, size,
-			 "no more user namespaces allowed: raise user.max_user_namespaces (now %ld) "
-			 "with sysctl, or nest less deeply",
-			 sysctl_read_long("user/max_user_namespaces", -1));
+		snprintf(
+			out, size,
+			"no more user namespaces allowed: raise user.max_user_namespaces (now %ld) "
+			"with sysctl, or nest less deeply",
+			sysctl_read_long("user/max_user_namespaces", -1));
 	else if (err == EINVAL || err == ENOSYS)
 		snprintf(out, size,
 			 "this kernel has no user namespaces (CONFIG_USER_NS): run weir as root");
@@ -73,10 +74,11 @@ void explain_tun(int err, char *out, size_t size)
 			 "/dev/net/tun is missing: load the module (modprobe tun), or pass the "
 			 "device into this container");
 	else if (err == EACCES && !stat("/dev/net/tun", &st))
-		snprintf(out, size,
-			 "/dev/net/tun is closed to this user (mode %04o): as root run "
-			 "\"chmod 0666 /dev/net/tun\", as distributions ship it, or run weir as root",
-			 (unsigned)st.st_mode & 07777);
+		snprintf(
+			out, size,
+			"/dev/net/tun is closed to this user (mode %04o): as root run "
+			"\"chmod 0666 /dev/net/tun\", as distributions ship it, or run weir as root",
+			(unsigned)st.st_mode & 07777);
 	else if (err == EPERM && apparmor_restricts())
 		explain_userns(err, out, size);
 	else if (err == EPERM)

@@ -31,9 +31,9 @@
 #include "base/log.h"
 #include "base/util.h"
 
-#define FLOW_MAX      (1U << 28) /* indexes stay far from overflow */
-#define FLOW_GEN_MASK 0xfffffffU
-#define FLOW_ID_BITS  53 /* what a JSON number holds exactly */
+#define FLOW_MAX	    (1U << 28) /* indexes stay far from overflow */
+#define FLOW_GEN_MASK	    0xfffffffU
+#define FLOW_ID_BITS	    53 /* what a JSON number holds exactly */
 #define FLOW_ID_WORKER_BITS 4
 
 struct flow_table {
@@ -52,9 +52,12 @@ struct flow_table {
 };
 
 static const char *const state_texts[FLOW_STATE_MAX] = {
-	[FLOW_FREE] = "free",	  [FLOW_NEW] = "new",
-	[FLOW_OWNED] = "owned",	  [FLOW_JUDGED] = "judged",
-	[FLOW_CONNECTING] = "connecting", [FLOW_OPEN] = "open",
+	[FLOW_FREE] = "free",
+	[FLOW_NEW] = "new",
+	[FLOW_OWNED] = "owned",
+	[FLOW_JUDGED] = "judged",
+	[FLOW_CONNECTING] = "connecting",
+	[FLOW_OPEN] = "open",
 	[FLOW_CLOSING] = "closing",
 };
 

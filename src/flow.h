@@ -41,20 +41,20 @@ enum flow_state {
 	FLOW_STATE_MAX
 };
 
-enum flow_reason { /* how it ended; flow_reason_text() */
-	FLOW_ENDED_NOT,	       /* still open */
-	FLOW_ENDED_FIN,	       /* both sides closed in order */
-	FLOW_ENDED_RESET_APP,  /* the program reset it */
-	FLOW_ENDED_RESET_NET,  /* the peer reset it */
-	FLOW_ENDED_REFUSED,    /* connect: refused, unreachable (error in net_errno) */
-	FLOW_ENDED_TIMEOUT,    /* connect or peer timed out, UDP idle */
-	FLOW_ENDED_APP_GONE,   /* the program gave up while connecting */
-	FLOW_ENDED_BLOCKED,    /* a hook or rule */
-	FLOW_ENDED_LIMIT,      /* a bound of weir's */
-	FLOW_ENDED_CRASH,      /* the worker died */
-	FLOW_ENDED_SHUTDOWN,   /* weir ended first */
-	FLOW_ENDED_UNSUPPORTED,/* a protocol weir does not carry */
-	FLOW_REASON_MAX
+enum flow_reason {			   /* how it ended; flow_reason_text() */
+		   FLOW_ENDED_NOT,	   /* still open */
+		   FLOW_ENDED_FIN,	   /* both sides closed in order */
+		   FLOW_ENDED_RESET_APP,   /* the program reset it */
+		   FLOW_ENDED_RESET_NET,   /* the peer reset it */
+		   FLOW_ENDED_REFUSED,	   /* connect: refused, unreachable (error in net_errno) */
+		   FLOW_ENDED_TIMEOUT,	   /* connect or peer timed out, UDP idle */
+		   FLOW_ENDED_APP_GONE,	   /* the program gave up while connecting */
+		   FLOW_ENDED_BLOCKED,	   /* a hook or rule */
+		   FLOW_ENDED_LIMIT,	   /* a bound of weir's */
+		   FLOW_ENDED_CRASH,	   /* the worker died */
+		   FLOW_ENDED_SHUTDOWN,	   /* weir ended first */
+		   FLOW_ENDED_UNSUPPORTED, /* a protocol weir does not carry */
+		   FLOW_REASON_MAX
 };
 
 /** struct flow_side - what one side has done */
@@ -77,19 +77,19 @@ struct flow_rec {
 	uint64_t id;
 	struct addrport app, net;
 	uint8_t proto;
-	uint8_t state; /* enum flow_state */
-	uint8_t reason;/* enum flow_reason */
+	uint8_t state;	 /* enum flow_state */
+	uint8_t reason;	 /* enum flow_reason */
 	uint8_t verdict; /* 0 = allow, 1 = block */
-	uint32_t gen; /* 28 bits, never 0 while in use: it fits a netsock token */
+	uint32_t gen;	 /* 28 bits, never 0 while in use: it fits a netsock token */
 	uint32_t owner, owner_uid, owner_why;
 	uint64_t cookie;
 	uint32_t inode;
 	uint32_t host_slot;
-	uint64_t start_wall;	   /* ns since 1970 */
+	uint64_t start_wall;				  /* ns since 1970 */
 	uint64_t start, connected, first_byte, last, end; /* monotonic ns, 0 = not yet */
-	struct flow_side up, down; /* from app, from net */
+	struct flow_side up, down;			  /* from app, from net */
 	int32_t net_errno, app_errno; /* last error of each side, positive, 0 = none */
-	uint16_t icmp_ident;	   /* echo only: ports are 0 */
+	uint16_t icmp_ident;	      /* echo only: ports are 0 */
 };
 
 struct flow_ref {

@@ -43,7 +43,8 @@ struct hook_ops {
 	/** load - returns the hook's state or NULL (*err says why) */
 	void *(*load)(const char *args, const char **err);
 	void (*unload)(void *state);
-	/** open - a new flow; 0 or HOOK_BLOCK; *@fstate (NULL before) is the hook's per-flow state */
+	/** open - a new flow; 0 or HOOK_BLOCK; *@fstate (NULL before) is the hook's per-flow state
+	 */
 	int (*open)(void *state, const struct hook_view *v, void **fstate);
 	/** chunk - see the contract above */
 	ssize_t (*chunk)(void *state, void *fstate, const struct hook_view *v, enum hook_dir dir,

@@ -18,8 +18,7 @@
 
 static const char *const resolver_sockets[] = {
 	"/run/systemd/resolve/io.systemd.Resolve",
-	"/run/systemd/resolve/io.systemd.Resolve.Monitor",
-	"/run/nscd/socket",
+	"/run/systemd/resolve/io.systemd.Resolve.Monitor", "/run/nscd/socket",
 	"/var/run/nscd/socket", /* mostly the same one */
 };
 

@@ -24,12 +24,12 @@
 #include "base/util.h"
 
 /* Bursts of many connections overran the default of 500 packets. */
-#define TXQLEN	      4096
-#define MTU_DEFAULT   1500
-#define MTU_MAX	      65535
-#define MTU_MIN_V4    68   /* RFC 791 */
-#define MTU_MIN_V6    1280 /* RFC 8200, section 5 */
-#define RESOLV_CONF   "/etc/resolv.conf"
+#define TXQLEN	    4096
+#define MTU_DEFAULT 1500
+#define MTU_MAX	    65535
+#define MTU_MIN_V4  68	 /* RFC 791 */
+#define MTU_MIN_V6  1280 /* RFC 8200, section 5 */
+#define RESOLV_CONF "/etc/resolv.conf"
 
 /** struct plan - what was read outside, and what is to be set inside */
 struct plan {

@@ -58,8 +58,8 @@ void intercept_now(struct intercept *ic, uint64_t now, uint64_t wall)
 /** unsupported - neither TCP, UDP nor ICMP: say so as a host without that protocol does */
 static void unsupported(struct relay *r, const struct packet *p)
 {
-	struct icmp_error e = { .from = p->net.addr };
-	const struct addrport app = { .addr = p->app.addr }, net = { .addr = p->net.addr };
+	struct icmp_error e = {.from = p->net.addr};
+	const struct addrport app = {.addr = p->app.addr}, net = {.addr = p->net.addr};
 	struct flow *f;
 
 	if (dest_is_ignored(&p->net.addr)) {
@@ -156,7 +156,7 @@ void intercept_event(struct intercept *ic, const struct epoll_event *ev)
 {
 	struct relay *r = &ic->relay;
 	uint64_t token = ev->data.u64;
-	const struct flow_ref ref = { netsock_token_index(token), netsock_token_gen(token) };
+	const struct flow_ref ref = {netsock_token_index(token), netsock_token_gen(token)};
 	struct flow *f;
 
 	switch (netsock_token_kind(token)) {
@@ -217,8 +217,8 @@ static const struct relay_ops *ops_of(const struct flow *f)
 					     relay_tcp_freeing};
 	static const struct relay_ops udp = {relay_udp_owned, relay_udp_timeout, relay_udp_stop,
 					     relay_udp_freeing};
-	static const struct relay_ops icmp = {relay_icmp_owned, relay_icmp_timeout,
-					      relay_icmp_stop, relay_icmp_freeing};
+	static const struct relay_ops icmp = {relay_icmp_owned, relay_icmp_timeout, relay_icmp_stop,
+					      relay_icmp_freeing};
 	static const struct relay_ops local = {relay_local_owned, relay_local_stop,
 					       relay_local_stop, nothing_to_free};
 	static const struct relay_ops none = {unsupported_owned, unsupported_end, unsupported_end,
@@ -330,7 +330,7 @@ static void check_idle(void *ctx, struct flow *f)
 
 bool intercept_idle(struct intercept *ic)
 {
-	struct idle_walk w = { .r = &ic->relay, .idle = true };
+	struct idle_walk w = {.r = &ic->relay, .idle = true};
 
 	flow_each(ic->relay.flows, check_idle, &w);
 	return w.idle;

@@ -14,12 +14,12 @@
 
 enum ipc_type {
 	/* worker -> supervisor */
-	IPC_READY = 1,	/* locked down; the first packet may come */
-	IPC_OWNER_QUERY,/* struct ipc_query[], up to IPC_BATCH */
-	IPC_FLOW_OPEN,	/* struct ipc_flow (only when asked for: --live) */
-	IPC_FLOW_END,	/* struct ipc_flow */
-	IPC_NOTICE,	/* text: one line for the user */
-	IPC_DRAINED,	/* nothing of the programs is under way any more */
+	IPC_READY = 1,	 /* locked down; the first packet may come */
+	IPC_OWNER_QUERY, /* struct ipc_query[], up to IPC_BATCH */
+	IPC_FLOW_OPEN,	 /* struct ipc_flow (only when asked for: --live) */
+	IPC_FLOW_END,	 /* struct ipc_flow */
+	IPC_NOTICE,	 /* text: one line for the user */
+	IPC_DRAINED,	 /* nothing of the programs is under way any more */
 	/* supervisor -> worker */
 	IPC_OWNER_ANSWER, /* struct ipc_answer[]; each new struct owner came before in IPC_OWNER */
 	IPC_OWNER,	  /* struct owner */
@@ -46,8 +46,8 @@ struct ipc_flow {
 };
 
 struct ipc_msg {
-	uint32_t type; /* enum ipc_type */
-	uint32_t count;/* elements, or bytes of text */
+	uint32_t type;	/* enum ipc_type */
+	uint32_t count; /* elements, or bytes of text */
 	union {
 		struct ipc_query query[IPC_BATCH];
 		struct ipc_answer answer[IPC_BATCH];

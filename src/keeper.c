@@ -29,8 +29,8 @@
  * A signal to a group reaches its members one after the other, in one go of the
  * kernel. Longer than this apart, they were two signals.
  */
-#define GROUP_WAIT_MS	2
-#define GROUP_SAME_NS	(100 * NSEC_PER_MSEC)
+#define GROUP_WAIT_MS 2
+#define GROUP_SAME_NS (100 * NSEC_PER_MSEC)
 
 struct seen {
 	pid_t sender;
@@ -45,7 +45,7 @@ struct keeper {
 	struct seen seen[NSIG]; /* signals the whole process group got */
 	uid_t uid;		/* of --user */
 	gid_t gid;
-	const char *user; /* NULL: COMMAND stays who we are */
+	const char *user;		/* NULL: COMMAND stays who we are */
 	char control[CONTROL_PATH_MAX]; /* the supervisor's socket; "" = not known */
 };
 

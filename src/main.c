@@ -76,7 +76,8 @@ static int cmd_flows(int argc, char **argv)
 	else if (argc == 2 && !strncmp(argv[1], "--instance=", 11))
 		instance = pid_of(argv[1] + 11);
 	if (argc != 1 && !instance)
-		die(STATUS_USAGE, "flows takes nothing but --instance PID, the number of a process");
+		die(STATUS_USAGE,
+		    "flows takes nothing but --instance PID, the number of a process");
 	if (control_ask(instance, "flows", stdout, err, sizeof(err)))
 		die(1, "%s", err);
 	return 0;
@@ -98,7 +99,8 @@ static const struct command {
 } commands[] = {
 	{"run", "[OPTIONS] [--] [COMMAND [ARG...]]",
 	 "run COMMAND in a private network namespace and watch what it does;\n"
-	 "                without COMMAND a demo that needs no network", cmd_run},
+	 "                without COMMAND a demo that needs no network",
+	 cmd_run},
 	{"flows", "[--instance PID]",
 	 "print the live flows of a running weir, one JSON object a line", cmd_flows},
 	{"doctor", "", "say what this machine allows, and what to change", cmd_doctor},

@@ -23,9 +23,9 @@
 #include "base/hash.h"
 #include "base/util.h"
 
-#define NONE	       0 /* links are 1 + index */
-#define READ_TRIES     3 /* a writer needs well below 1 us; a crashed one never ends */
-#define RCODE_NOERROR  0
+#define NONE	      0 /* links are 1 + index */
+#define READ_TRIES    3 /* a writer needs well below 1 us; a crashed one never ends */
+#define RCODE_NOERROR 0
 
 /* struct shared_name - one slot of the shared part */
 struct shared_name {
@@ -42,7 +42,7 @@ struct entry {
 	struct addr addr;
 	uint32_t slot; /* 1 + index, NONE = entry is free */
 	uint64_t expires;
-	uint32_t next;		 /* hash chain, or free list */
+	uint32_t next;	       /* hash chain, or free list */
 	uint32_t newer, older; /* by use */
 };
 

@@ -131,7 +131,8 @@ static int on_route(const struct nlmsghdr *nlh, void *data)
 
 	if (nlh->nlmsg_type != RTM_NEWROUTE || rt->rtm_type != RTN_UNICAST)
 		return MNL_CB_OK;
-	mnl_attr_for_each(at, nlh, sizeof(*rt)) {
+	mnl_attr_for_each(at, nlh, sizeof(*rt))
+	{
 		if (mnl_attr_get_type(at) == RTA_OIF && mnl_attr_validate(at, MNL_TYPE_U32) >= 0)
 			a->ifindex = (int)mnl_attr_get_u32(at);
 		else if (mnl_attr_get_type(at) == RTA_PREFSRC)
@@ -145,8 +146,7 @@ static int route_lookup(struct netcfg *nc, const struct addr *to, struct route_a
 	struct nlmsghdr *nlh = request(nc, RTM_GETROUTE, 0);
 	struct rtmsg *rt = mnl_nlmsg_put_extra_header(nlh, sizeof(*rt));
 
-	*rt = (struct rtmsg){.rtm_family = family_of(to),
-			     .rtm_dst_len = addr_is_v4(to) ? 32 : 128};
+	*rt = (struct rtmsg){.rtm_family = family_of(to), .rtm_dst_len = addr_is_v4(to) ? 32 : 128};
 	put_addr(nlh, RTA_DST, to);
 	*a = (struct route_answer){0};
 	return talk(nc, nlh, on_route, a);
@@ -172,7 +172,8 @@ static int on_address(const struct nlmsghdr *nlh, void *data)
 
 	if (s->found || nlh->nlmsg_type != RTM_NEWADDR || ifa->ifa_family != s->family)
 		return MNL_CB_OK;
-	mnl_attr_for_each(at, nlh, sizeof(*ifa)) {
+	mnl_attr_for_each(at, nlh, sizeof(*ifa))
+	{
 		uint16_t type = mnl_attr_get_type(at);
 
 		if (type == IFA_LOCAL || (type == IFA_ADDRESS && !have))
@@ -204,7 +205,8 @@ static int on_link(const struct nlmsghdr *nlh, void *data)
 {
 	struct nlattr *at;
 
-	mnl_attr_for_each(at, nlh, sizeof(struct ifinfomsg)) {
+	mnl_attr_for_each(at, nlh, sizeof(struct ifinfomsg))
+	{
 		if (mnl_attr_get_type(at) == IFLA_MTU && mnl_attr_validate(at, MNL_TYPE_U32) >= 0)
 			*(unsigned *)data = mnl_attr_get_u32(at);
 	}
@@ -231,7 +233,8 @@ static int read_family(struct netcfg *nc, const char *probe, struct netcfg_famil
 
 	*f = (struct netcfg_family){0};
 	addr_parse(probe, &to);
-	/* no route, a forbidden one, or no such family: the family is absent, not the host broken */
+	/* no route, a forbidden one, or no such family: the family is absent, not the host broken
+	 */
 	if (route_lookup(nc, &to, &a) || !a.ifindex)
 		return 0;
 	s.family = family_of(&to);

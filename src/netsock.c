@@ -55,7 +55,7 @@ int netsock_set_wait(struct netsock_set *s, struct epoll_event *ev, int max, int
 
 int netsock_watch_level(struct netsock_set *s, int fd, uint64_t token)
 {
-	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = token };
+	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = token};
 
 	return epoll_ctl(s->epfd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
 }
@@ -121,7 +121,7 @@ ssize_t netsock_recv(int fd, void *buf, size_t len)
 
 ssize_t netsock_recvv(int fd, struct iovec *iov, int n)
 {
-	struct msghdr mh = { .msg_iov = iov, .msg_iovlen = (size_t)n };
+	struct msghdr mh = {.msg_iov = iov, .msg_iovlen = (size_t)n};
 	ssize_t got;
 
 	do {
@@ -140,7 +140,7 @@ bool netsock_unread(int fd)
 ssize_t netsock_sendv(int fd, const struct iovec *iov, int n)
 {
 	struct iovec copy[16];
-	struct msghdr mh = { .msg_iov = copy };
+	struct msghdr mh = {.msg_iov = copy};
 	ssize_t sent;
 
 	mh.msg_iovlen = (size_t)MIN(n, (int)ARRAY_SIZE(copy));
@@ -159,7 +159,7 @@ int netsock_shutdown_write(int fd)
 
 void netsock_reset(int *fd)
 {
-	struct linger hard = { .l_onoff = 1, .l_linger = 0 };
+	struct linger hard = {.l_onoff = 1, .l_linger = 0};
 
 	if (*fd < 0)
 		return;

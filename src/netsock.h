@@ -77,7 +77,7 @@ int netsock_tcp_connect(struct netsock_set *s, const struct addrport *to, uint64
 int netsock_error(int fd);
 ssize_t netsock_recv(int fd, void *buf, size_t len); /* bytes, 0 = FIN, -errno */
 bool netsock_unread(int fd); /* netsock_recv() would return bytes, also after an error */
-ssize_t netsock_recvv(int fd, struct iovec *iov, int n); /* the same, to several places */
+ssize_t netsock_recvv(int fd, struct iovec *iov, int n);       /* the same, to several places */
 ssize_t netsock_sendv(int fd, const struct iovec *iov, int n); /* bytes or -errno */
 int netsock_shutdown_write(int fd);
 /** netsock_reset - close with a RST (SO_LINGER 0) */
@@ -116,12 +116,12 @@ struct netsock_dgram {
 
 /** struct netsock_dgram_error - one entry of a socket's error queue (IP_RECVERR, ip(7)) */
 struct netsock_dgram_error {
-	struct addrport peer;	 /* where the datagram had been sent to */
-	struct addr offender;	 /* who reported it; unspecified when local */
-	int err;		 /* positive errno */
+	struct addrport peer;	    /* where the datagram had been sent to */
+	struct addr offender;	    /* who reported it; unspecified when local */
+	int err;		    /* positive errno */
 	uint8_t origin, type, code; /* SO_EE_ORIGIN_*, ICMP numbers */
-	uint32_t info;		 /* MTU for EMSGSIZE */
-	uint8_t data[576];	 /* start of the datagram's payload */
+	uint32_t info;		    /* MTU for EMSGSIZE */
+	uint8_t data[576];	    /* start of the datagram's payload */
 	size_t len;
 };
 
@@ -133,7 +133,8 @@ struct netsock_dgram_error {
  * errors with @token. Returns the fd or -errno.
  */
 int netsock_udp_open(struct netsock_set *s, bool v4, uint16_t port, uint64_t token);
-/** netsock_icmp_open - a ping socket with echo identifier @ident where free; *@ident is what it got */
+/** netsock_icmp_open - a ping socket with echo identifier @ident where free; *@ident is what it got
+ */
 int netsock_icmp_open(struct netsock_set *s, bool v4, uint16_t *ident, uint64_t token);
 /**
  * netsock_dgram_rearm - report readiness that is there now once more

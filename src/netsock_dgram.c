@@ -34,10 +34,10 @@
 
 #include "base/util.h"
 
-#define SEND_DGRAMS   64    /* of one sendmmsg(2): the packets of one TUN batch */
-#define JOIN_SEGMENTS 64    /* UDP_MAX_SEGMENTS of every kernel; newer ones take 128 */
-#define JOIN_BYTES    65000 /* with the headers of either family below 65536 */
-#define REFUSALS      2	    /* in a row, then a size is not joined any more */
+#define SEND_DGRAMS   64	/* of one sendmmsg(2): the packets of one TUN batch */
+#define JOIN_SEGMENTS 64	/* UDP_MAX_SEGMENTS of every kernel; newer ones take 128 */
+#define JOIN_BYTES    65000	/* with the headers of either family below 65536 */
+#define REFUSALS      2		/* in a row, then a size is not joined any more */
 #define SOCKET_BUFFER (4 << 20) /* wanted; the host's rmem_max and wmem_max have the last word */
 
 /** struct dgram_sock - what a socket was last set to */
@@ -253,8 +253,8 @@ static void add_ip_facts(struct msghdr *mh, union control *c, bool v4, uint8_t o
 	int ttl = d->ttl ? d->ttl : 1, tos = d->tos;
 
 	if (ttl != own_ttl)
-		control_add(mh, c, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TTL : IPV6_HOPLIMIT, &ttl,
-			    sizeof(ttl));
+		control_add(mh, c, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TTL : IPV6_HOPLIMIT,
+			    &ttl, sizeof(ttl));
 	if (tos)
 		control_add(mh, c, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_TOS : IPV6_TCLASS, &tos,
 			    sizeof(tos));
@@ -341,8 +341,8 @@ static bool is_refusal(int err)
 }
 
 /** send_refused - the kernel does not take @k datagrams joined: one by one, and remember */
-static int send_refused(int fd, bool v4, struct dgram_sock *ds, const struct netsock_dgram *d, int k,
-			int err)
+static int send_refused(int fd, bool v4, struct dgram_sock *ds, const struct netsock_dgram *d,
+			int k, int err)
 {
 	if (++ds->refused >= REFUSALS) {
 		ds->join_max = err == -EIO ? 0 : (uint16_t)(d->len - 1);
@@ -524,7 +524,8 @@ static bool read_error(struct netsock_dgram_error *e, struct cmsghdr *cm)
 	e->code = ee.ee_code;
 	e->info = ee.ee_info;
 	memset(&from, 0, sizeof(from));
-	memcpy(&from, (const char *)CMSG_DATA(cm) + sizeof(ee), MIN(len - sizeof(ee), sizeof(from)));
+	memcpy(&from, (const char *)CMSG_DATA(cm) + sizeof(ee),
+	       MIN(len - sizeof(ee), sizeof(from)));
 	if (!addr_from_sockaddr((struct sockaddr *)&from, &who))
 		e->offender = who.addr;
 	return true;

@@ -98,7 +98,7 @@ bool outbox_empty(const struct outbox *o)
 
 void outbox_finish(struct outbox *o)
 {
-	struct pollfd p = { .fd = o->fd, .events = POLLOUT };
+	struct pollfd p = {.fd = o->fd, .events = POLLOUT};
 
 	outbox_flush(o);
 	while (o->first && poll(&p, 1, 1000) > 0 && !(p.revents & (POLLERR | POLLHUP)))

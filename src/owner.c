@@ -164,7 +164,7 @@ static void icmp_socket(const struct owner_db *db, const struct owner_query *q,
 	const char *ping = six ? "icmp6" : "icmp", *raw = six ? "raw6" : "raw";
 	unsigned n;
 
-	*s = (struct owner_sock){ .uid = UID_NONE };
+	*s = (struct owner_sock){.uid = UID_NONE};
 	n = count_lines(db, ping, q->app.port, q, s);
 	if (!n) {
 		n = count_lines(db, raw, q->proto, q, s);
@@ -207,8 +207,8 @@ static void find_sockets(struct owner_db *db, const struct owner_query *q, struc
 			s[i].uid = uid_outside(db, s[i].uid);
 }
 
-static void lookup_batch(struct owner_db *db, const struct owner_query *q,
-			 struct owner_answer *out, unsigned n)
+static void lookup_batch(struct owner_db *db, const struct owner_query *q, struct owner_answer *out,
+			 unsigned n)
 {
 	struct owner_sock s[OWNER_SOCKDIAG_BATCH];
 	struct owner_want w[OWNER_SOCKDIAG_BATCH];
@@ -216,7 +216,7 @@ static void lookup_batch(struct owner_db *db, const struct owner_query *q,
 
 	find_sockets(db, q, s, n);
 	for (i = 0; i < n; i++)
-		w[i] = (struct owner_want){ .inode = s[i].err ? 0 : s[i].inode, .uid = s[i].uid };
+		w[i] = (struct owner_want){.inode = s[i].err ? 0 : s[i].inode, .uid = s[i].uid};
 	owner_proc_find(db->proc, w, n);
 	for (i = 0; i < n; i++)
 		out[i] = (struct owner_answer){

@@ -17,16 +17,16 @@
 #include <sys/types.h>
 
 enum owner_why { /* why something is missing; owner_why_text() */
-	OWNER_KNOWN,
-	OWNER_NO_SOCKET,    /* sock_diag finds no such socket (closed already) */
-	OWNER_NO_PROCESS,   /* no process in reach holds it (gone, or passed on) */
-	OWNER_DENIED,	    /* /proc of the holder is closed to us */
-	OWNER_KERNEL,	    /* made by the kernel: no socket exists */
-	OWNER_NO_ANSWER,    /* the supervisor did not answer in time */
-	OWNER_UNSUPPORTED,  /* no look-up for this protocol */
-	OWNER_PENDING,	    /* not asked or not answered yet */
-	OWNER_SHARED,	    /* several sockets or processes fit and none before the others */
-	OWNER_WHY_MAX
+		 OWNER_KNOWN,
+		 OWNER_NO_SOCKET,   /* sock_diag finds no such socket (closed already) */
+		 OWNER_NO_PROCESS,  /* no process in reach holds it (gone, or passed on) */
+		 OWNER_DENIED,	    /* /proc of the holder is closed to us */
+		 OWNER_KERNEL,	    /* made by the kernel: no socket exists */
+		 OWNER_NO_ANSWER,   /* the supervisor did not answer in time */
+		 OWNER_UNSUPPORTED, /* no look-up for this protocol */
+		 OWNER_PENDING,	    /* not asked or not answered yet */
+		 OWNER_SHARED, /* several sockets or processes fit and none before the others */
+		 OWNER_WHY_MAX
 };
 
 #define OWNER_PARENTS_MAX 8
@@ -59,11 +59,12 @@ struct owner {
 
 /** struct owner_query - a 5-tuple as the program's socket has it */
 struct owner_query {
-	uint8_t proto; /* IPPROTO_TCP, UDP, ICMP, ICMPV6 */
+	uint8_t proto;		  /* IPPROTO_TCP, UDP, ICMP, ICMPV6 */
 	struct addrport app, net; /* ICMP: app.port is the echo identifier */
 };
 
-/** struct owner_answer - uid, inode and cookie of the socket; @owner 0 when the process is unknown */
+/** struct owner_answer - uid, inode and cookie of the socket; @owner 0 when the process is unknown
+ */
 struct owner_answer {
 	uint32_t owner;
 	uint32_t uid; /* (uint32_t)-1: not known */
@@ -79,9 +80,9 @@ const char *owner_why_text(unsigned why);
 struct owner_db;
 
 struct owner_db_config {
-	int diag_fd;	/* NETLINK_SOCK_DIAG socket opened inside the namespace; owned by the db */
-	pid_t keeper;	/* root of the tree of processes to search first */
-	bool whole_proc;/* search all of /proc too (root, foreign namespaces) */
+	int diag_fd;	 /* NETLINK_SOCK_DIAG socket opened inside the namespace; owned by the db */
+	pid_t keeper;	 /* root of the tree of processes to search first */
+	bool whole_proc; /* search all of /proc too (root, foreign namespaces) */
 };
 
 /** owner_db_new - returns NULL on ENOMEM */

@@ -13,14 +13,14 @@
 #include "base/clock.h"
 #include "base/util.h"
 
-#define STAT_MAX	1024 /* a stat line is below 400 bytes */
-#define STAT_FIELD_PPID 4    /* numbers as in proc(5) */
+#define STAT_MAX	 1024 /* a stat line is below 400 bytes */
+#define STAT_FIELD_PPID	 4    /* numbers as in proc(5) */
 #define STAT_FIELD_START 22
-#define STAT_FIELD_CODE 26
+#define STAT_FIELD_CODE	 26
 #define STAT_FIELD_STACK 28
-#define USERS_MAX	64 /* names of users remembered; more are asked for again */
-#define FNV_BASIS	0xcbf29ce484222325ULL
-#define FNV_PRIME	0x100000001b3ULL
+#define USERS_MAX	 64 /* names of users remembered; more are asked for again */
+#define FNV_BASIS	 0xcbf29ce484222325ULL
+#define FNV_PRIME	 0x100000001b3ULL
 
 static ssize_t read_at(int dir_fd, const char *name, char *buf, size_t size)
 {
@@ -130,7 +130,8 @@ void owner_ident_clean(char *text, size_t len)
 	text[len] = '\0';
 }
 
-/* read_ids - effective uid and gid from status; the directory's owner is root's when not dumpable */
+/* read_ids - effective uid and gid from status; the directory's owner is root's when not dumpable
+ */
 static void read_ids(int dir_fd, struct owner *o)
 {
 	char buf[4096];

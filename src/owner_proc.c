@@ -49,32 +49,32 @@
 #include "base/util.h"
 #include "owner_ident.h"
 
-#define OWNER_KEEP	  16384	    /* owners remembered; the oldest go first (1.5 KB each) */
-#define PROCS_MIN	  16	    /* processes held open (two fds each): between these, */
-#define PROCS_MAX	  256	    /* by the limit of open files */
-#define FDS_MAX		  (1 << 20) /* per process: the kernel's own default bound (fs.nr_open) */
-#define WALK_PIDS_MAX	  8192
-#define HINT_PROCS	  8  /* processes whose likely fds are tried before a walk */
-#define FREED_MAX	  32
-#define FREED_TRIES	  8
-#define RECENT_MAX	  16
-#define SMALL_FDS	  64
-#define FORWARD_SURE	  4  /* fds tried behind the last one, also when they show nothing new */
-#define FORWARD_MAX	  512
-#define ANCESTORS_MAX	  8
-#define SISTERS_MAX	  8
-#define OWNER_WALK_SHARE  3 /* a long walk is followed by this many times its length without */
-#define OWNER_WALK_LONG	  (20 * NSEC_PER_MSEC)
-#define FD_NONE		  (-1)
+#define OWNER_KEEP	 16384	   /* owners remembered; the oldest go first (1.5 KB each) */
+#define PROCS_MIN	 16	   /* processes held open (two fds each): between these, */
+#define PROCS_MAX	 256	   /* by the limit of open files */
+#define FDS_MAX		 (1 << 20) /* per process: the kernel's own default bound (fs.nr_open) */
+#define WALK_PIDS_MAX	 8192
+#define HINT_PROCS	 8 /* processes whose likely fds are tried before a walk */
+#define FREED_MAX	 32
+#define FREED_TRIES	 8
+#define RECENT_MAX	 16
+#define SMALL_FDS	 64
+#define FORWARD_SURE	 4 /* fds tried behind the last one, also when they show nothing new */
+#define FORWARD_MAX	 512
+#define ANCESTORS_MAX	 8
+#define SISTERS_MAX	 8
+#define OWNER_WALK_SHARE 3 /* a long walk is followed by this many times its length without */
+#define OWNER_WALK_LONG	 (20 * NSEC_PER_MSEC)
+#define FD_NONE		 (-1)
 
 struct proc {
 	struct proc *prev, *next; /* by last use */
 	pid_t pid;
 	uint16_t slot;
-	int dir_fd, stat_fd;	  /* /proc/PID and its stat */
+	int dir_fd, stat_fd; /* /proc/PID and its stat */
 	struct owner_mark mark;
-	uint32_t owner;		  /* id, 0 = not made for this mark yet */
-	uint32_t *inode_at;	  /* by fd: the socket last seen there, 0 = none */
+	uint32_t owner;	    /* id, 0 = not made for this mark yet */
+	uint32_t *inode_at; /* by fd: the socket last seen there, 0 = none */
 	int n_fds;
 	int last_fd;
 	int freed[FREED_MAX], recent[RECENT_MAX];
@@ -216,7 +216,7 @@ static bool remember(struct owner_proc *op, struct proc *p, int fd, uint32_t ino
 		map_delete(op, old);
 	p->inode_at[fd] = inode;
 	if (inode && map_grow(op))
-		map_put(op, (struct where){ inode, fd, p->slot });
+		map_put(op, (struct where){inode, fd, p->slot});
 	return true;
 }
 
@@ -573,7 +573,8 @@ static bool settle_hint(struct owner_proc *op, struct owner_want *w)
 			fd = hint_search(op, p, w->inode);
 			if (fd != FD_NONE && settle(op, w, p, fd))
 				return true;
-			/* All of a small table costs less than a walk, and serves the whole batch. */
+			/* All of a small table costs less than a walk, and serves the whole batch.
+			 */
 			if (p->n_fds <= SMALL_FDS && scan(op, p) == 0 && settle_known(op, w))
 				return true;
 		}
@@ -596,7 +597,7 @@ struct walk {
 static void walk_list(struct walk *wk, pid_t pid)
 {
 	if (wk->count < WALK_PIDS_MAX)
-		wk->c[wk->count++] = (struct candidate){ .pid = pid };
+		wk->c[wk->count++] = (struct candidate){.pid = pid};
 }
 
 static int read_children(struct walk *wk, pid_t pid, const char *tid)
@@ -745,7 +746,7 @@ static bool walk_may_be_long(const struct owner_proc *op, uint64_t now)
 /* walk - returns why what it did not find was not found */
 static uint32_t walk(struct owner_proc *op, struct owner_want *w, unsigned n, unsigned left)
 {
-	struct walk wk = { .op = op, .wants = w, .n = n, .left = left, .c = op->candidates };
+	struct walk wk = {.op = op, .wants = w, .n = n, .left = left, .c = op->candidates};
 	uint64_t start = clock_mono_ns();
 
 	wk.light = !walk_may_be_long(op, start);

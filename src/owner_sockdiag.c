@@ -37,10 +37,10 @@
 #include "base/clock.h"
 #include "base/util.h"
 
-#define DIAG_WAIT_NS   (50 * NSEC_PER_MSEC) /* the answer is there when send returns; be sure */
-#define DIAG_REQ_SIZE  (NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(struct inet_diag_req_v2)))
-#define DIAG_REPLY_MAX 1024 /* an answer without extensions is below 200 bytes */
-#define DIAG_DUMP_SIZE 16384
+#define DIAG_WAIT_NS	(50 * NSEC_PER_MSEC) /* the answer is there when send returns; be sure */
+#define DIAG_REQ_SIZE	(NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(struct inet_diag_req_v2)))
+#define DIAG_REPLY_MAX	1024 /* an answer without extensions is below 200 bytes */
+#define DIAG_DUMP_SIZE	16384
 #define DIAG_ALL_STATES 0xffffffffu
 #define STATE_TIME_WAIT 6 /* the kernel's TCP_TIME_WAIT and TCP_LISTEN */
 #define STATE_LISTEN	10
@@ -66,7 +66,7 @@ static void put_addr(__be32 out[4], const struct addr *a, uint8_t family)
 
 static bool same_addr(const __be32 got[4], const struct addr *want, uint8_t family)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	const uint8_t *b = (const uint8_t *)got;
 
 	if (family == AF_INET)
@@ -111,7 +111,7 @@ static struct nlmsghdr *put_request(void *at, uint16_t type, uint16_t flags, uin
 
 static int send_all(int fd, const void *buf, size_t len)
 {
-	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
 	ssize_t n;
 
 	do
@@ -123,7 +123,7 @@ static int send_all(int fd, const void *buf, size_t len)
 /* wait_readable - 0, or -ETIMEDOUT when @deadline passed */
 static int wait_readable(int fd, uint64_t deadline)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 	uint64_t now = clock_mono_ns();
 	int n;
 
@@ -153,8 +153,8 @@ static void sock_from_msg(struct owner_sock *out, const struct inet_diag_msg *m,
 		return;
 	if (tcp && (m->idiag_state == STATE_LISTEN || m->idiag_state == STATE_TIME_WAIT))
 		return;
-	if ((tcp || dport) && (dport != q->net.port ||
-			       !same_addr(m->id.idiag_dst, &q->net.addr, m->idiag_family)))
+	if ((tcp || dport) &&
+	    (dport != q->net.port || !same_addr(m->id.idiag_dst, &q->net.addr, m->idiag_family)))
 		return;
 	if ((tcp || !no_addr(m->id.idiag_src)) &&
 	    !same_addr(m->id.idiag_src, &q->app.addr, m->idiag_family))
@@ -185,7 +185,7 @@ static void take_answer(struct collect *c, const struct nlmsghdr *h)
 		const struct nlmsgerr *e = mnl_nlmsg_get_payload(h);
 
 		c->out[i].err = mnl_nlmsg_get_payload_len(h) < sizeof(*e) || !e->error ? -EBADMSG
-										      : e->error;
+										       : e->error;
 	} else if (mnl_nlmsg_get_payload_len(h) < sizeof(struct inet_diag_msg)) {
 		c->out[i].err = -EBADMSG;
 	} else {
@@ -197,18 +197,18 @@ static void take_answer(struct collect *c, const struct nlmsghdr *h)
 static int read_answers(int fd, struct collect *c)
 {
 	static _Alignas(struct nlmsghdr) uint8_t buf[OWNER_SOCKDIAG_BATCH][DIAG_REPLY_MAX];
-	struct mmsghdr mm[OWNER_SOCKDIAG_BATCH] = { 0 };
+	struct mmsghdr mm[OWNER_SOCKDIAG_BATCH] = {0};
 	struct sockaddr_nl from[OWNER_SOCKDIAG_BATCH];
 	struct iovec iov[OWNER_SOCKDIAG_BATCH];
 	unsigned want = MIN(c->open, OWNER_SOCKDIAG_BATCH);
 	int i, got;
 
 	for (i = 0; i < (int)want; i++) {
-		iov[i] = (struct iovec){ buf[i], sizeof(buf[i]) };
-		mm[i].msg_hdr = (struct msghdr){ .msg_name = &from[i],
-						 .msg_namelen = sizeof(from[i]),
-						 .msg_iov = &iov[i],
-						 .msg_iovlen = 1 };
+		iov[i] = (struct iovec){buf[i], sizeof(buf[i])};
+		mm[i].msg_hdr = (struct msghdr){.msg_name = &from[i],
+						.msg_namelen = sizeof(from[i]),
+						.msg_iov = &iov[i],
+						.msg_iovlen = 1};
 	}
 	got = recvmmsg(fd, mm, want, MSG_DONTWAIT, NULL);
 	if (got < 0)
@@ -232,7 +232,7 @@ static void ask(int fd, struct collect *c)
 
 	c->first_seq = next_seq;
 	for (i = 0; i < c->n; i++) {
-		c->out[i] = (struct owner_sock){ .err = -EPROTONOSUPPORT, .uid = (uint32_t)-1 };
+		c->out[i] = (struct owner_sock){.err = -EPROTONOSUPPORT, .uid = (uint32_t)-1};
 		if (c->q[i].proto != IPPROTO_TCP && c->q[i].proto != IPPROTO_UDP)
 			continue;
 		put_request(buf + len, SOCK_DIAG_BY_FAMILY, 0, c->first_seq + i, &c->q[i]);
@@ -302,9 +302,11 @@ static int dump_port(int fd, uint8_t family, struct port_dump *d)
 	err = send_all(fd, buf, h->nlmsg_len);
 	while (!err) {
 		struct sockaddr_nl from;
-		struct iovec iov = { buf, sizeof(buf) };
-		struct msghdr mh = { .msg_name = &from, .msg_namelen = sizeof(from),
-				     .msg_iov = &iov, .msg_iovlen = 1 };
+		struct iovec iov = {buf, sizeof(buf)};
+		struct msghdr mh = {.msg_name = &from,
+				    .msg_namelen = sizeof(from),
+				    .msg_iov = &iov,
+				    .msg_iovlen = 1};
 		ssize_t n = recvmsg(fd, &mh, MSG_DONTWAIT);
 
 		if (n < 0 && errno == EAGAIN)
@@ -328,7 +330,7 @@ static int dump_port(int fd, uint8_t family, struct port_dump *d)
  */
 static void check_port(int fd, const struct owner_query *q, struct owner_sock *out)
 {
-	struct port_dump d = { q, out };
+	struct port_dump d = {q, out};
 
 	out->err = 0;
 	if (addr_is_v4(&q->app.addr))
@@ -338,10 +340,9 @@ static void check_port(int fd, const struct owner_query *q, struct owner_sock *o
 		out->inode = 0, out->cookie = 0;
 }
 
-void owner_sockdiag_lookup(int fd, const struct owner_query *q, struct owner_sock *out,
-			   unsigned n)
+void owner_sockdiag_lookup(int fd, const struct owner_query *q, struct owner_sock *out, unsigned n)
 {
-	struct collect c = { .q = q, .out = out, .n = n };
+	struct collect c = {.q = q, .out = out, .n = n};
 	unsigned i;
 
 	weir_assert(n <= OWNER_SOCKDIAG_BATCH);
@@ -384,7 +385,8 @@ int owner_sockdiag_destroy(int fd, const struct owner_query *q)
 			err = errno == EAGAIN ? wait_readable(fd, deadline) : -errno;
 			continue;
 		}
-		if (mnl_nlmsg_ok(h, (int)n) && h->nlmsg_seq == seq && h->nlmsg_type == NLMSG_ERROR &&
+		if (mnl_nlmsg_ok(h, (int)n) && h->nlmsg_seq == seq &&
+		    h->nlmsg_type == NLMSG_ERROR &&
 		    mnl_nlmsg_get_payload_len(h) >= sizeof(struct nlmsgerr))
 			return ((const struct nlmsgerr *)mnl_nlmsg_get_payload(h))->error;
 		err = clock_mono_ns() < deadline ? 0 : -ETIMEDOUT;

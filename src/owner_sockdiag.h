@@ -35,8 +35,7 @@ int owner_sockdiag_open(void);
  *
  * One system call asks, one or two read: the kernel answers inside sendmsg(2).
  */
-void owner_sockdiag_lookup(int fd, const struct owner_query *q, struct owner_sock *out,
-			   unsigned n);
+void owner_sockdiag_lookup(int fd, const struct owner_query *q, struct owner_sock *out, unsigned n);
 /**
  * owner_sockdiag_destroy - end a TCP or UDP socket as if by ECONNABORTED
  *

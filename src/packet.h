@@ -20,15 +20,15 @@
 /** enum packet_drop - why packet_parse() refused; indexes counters */
 enum packet_drop {
 	PACKET_OK,
-	PACKET_SHORT, /* buffer ends before a header or the stated length */
-	PACKET_VERSION, /* neither 4 nor 6 */
-	PACKET_HEADER, /* IHL, total length or extension header malformed */
-	PACKET_CHECKSUM, /* IPv4 header checksum */
-	PACKET_MARTIAN, /* loopback, unspecified or multicast source; loopback or
-			 * unspecified destination; IPv6 that looks like mapped IPv4 */
+	PACKET_SHORT,	     /* buffer ends before a header or the stated length */
+	PACKET_VERSION,	     /* neither 4 nor 6 */
+	PACKET_HEADER,	     /* IHL, total length or extension header malformed */
+	PACKET_CHECKSUM,     /* IPv4 header checksum */
+	PACKET_MARTIAN,	     /* loopback, unspecified or multicast source; loopback or
+			      * unspecified destination; IPv6 that looks like mapped IPv4 */
 	PACKET_SOURCE_ROUTE, /* RFC 7126 LSRR/SSRR, RFC 5095 type 0 routing header */
-	PACKET_FRAGMENT, /* a fragment that ends past 65535 or is empty */
-	PACKET_TRANSPORT, /* transport header does not fit or contradicts itself */
+	PACKET_FRAGMENT,     /* a fragment that ends past 65535 or is empty */
+	PACKET_TRANSPORT,    /* transport header does not fit or contradicts itself */
 	PACKET_DROP_MAX
 };
 
@@ -58,10 +58,10 @@ struct packet {
 	size_t len;
 	struct addrport app, net;
 	uint8_t version; /* 4 or 6 */
-	uint8_t proto; /* IPPROTO_*, behind all extension headers */
-	uint8_t ttl; /* or hop limit */
-	uint8_t tos; /* DSCP and ECN, or traffic class */
-	bool df; /* IPv4 DF; always true for unfragmented IPv6 */
+	uint8_t proto;	 /* IPPROTO_*, behind all extension headers */
+	uint8_t ttl;	 /* or hop limit */
+	uint8_t tos;	 /* DSCP and ECN, or traffic class */
+	bool df;	 /* IPv4 DF; always true for unfragmented IPv6 */
 	bool is_frag;
 	bool frag_more;
 	uint16_t frag_off; /* bytes */
@@ -80,7 +80,7 @@ struct packet {
 	} icmp;
 	/* from the virtio-net header, filled by stack/front */
 	bool csum_trusted; /* NEEDS_CSUM or DATA_VALID: made by a kernel, never on a wire */
-	uint8_t gso_type; /* VIRTIO_NET_HDR_GSO_*, without the ECN bit */
+	uint8_t gso_type;  /* VIRTIO_NET_HDR_GSO_*, without the ECN bit */
 	uint16_t gso_size;
 };
 

@@ -69,7 +69,9 @@ int record_new(const struct record_config *cfg, struct record **out, char *err, 
 		r->cfg = *cfg;
 		r->log.fd = r->live.fd = -1;
 		r->table = table_new();
-		res = !r->table ? -ENOMEM : cfg->log ? open_log(&r->log, cfg->log, err, errsize) : 0;
+		res = !r->table	 ? -ENOMEM
+		      : cfg->log ? open_log(&r->log, cfg->log, err, errsize)
+				 : 0;
 		if (!res && cfg->live)
 			res = sink_fd(&r->live, cfg->out_fd);
 	}
@@ -114,8 +116,7 @@ static void live_end(struct record *r, const struct flow_rec *f, const struct ow
 	sink_line(&r->live, line);
 }
 
-void record_end(struct record *r, const struct flow_rec *f, const struct owner *o,
-		const char *host)
+void record_end(struct record *r, const struct flow_rec *f, const struct owner *o, const char *host)
 {
 	char *line;
 
@@ -148,7 +149,7 @@ uint64_t record_finish(struct record *r)
 /* view_of - 40 rows of 80 columns where @fd is no terminal */
 static struct table_view view_of(int fd)
 {
-	struct table_view v = { .columns = 80, .rows = ROWS_NO_TERMINAL };
+	struct table_view v = {.columns = 80, .rows = ROWS_NO_TERMINAL};
 	struct winsize ws;
 
 	if (!isatty(fd))

@@ -16,7 +16,7 @@ struct record;
 struct record_config {
 	const char *log; /* FILE, fd:N, "-" = stderr, NULL = none */
 	bool table, live;
-	int out_fd;	 /* for table and live lines: stderr */
+	int out_fd; /* for table and live lines: stderr */
 };
 
 /** record_new - opens the log; 0, or -errno with *@err naming file or option */

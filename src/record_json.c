@@ -26,8 +26,12 @@
 /* utf8_len - bytes of the valid UTF-8 sequence at @p, 0 when there is none */
 static size_t utf8_len(const unsigned char *p)
 {
-	size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3
-				 : p[0] >= 0xf0 && p[0] < 0xf5	 ? 4 : 0, i;
+	size_t n = p[0] < 0x80			 ? 1
+		   : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+		   : (p[0] & 0xf0) == 0xe0	 ? 3
+		   : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+						 : 0,
+	       i;
 
 	for (i = 1; i < n; i++)
 		if ((p[i] & 0xc0) != 0x80)

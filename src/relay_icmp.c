@@ -185,8 +185,8 @@ static void prohibit(struct relay *r, struct flow *f, int err, const struct nets
 static bool shown(struct relay *r, struct flow *f, enum hook_dir dir, const struct netsock_dgram *d)
 {
 	struct hook_view v = relay_view(r, f);
-	int verdict = hook_chain_datagram(r->hooks, f, &v, dir, d->data + ICMP_HDR,
-					  d->len - ICMP_HDR);
+	int verdict =
+		hook_chain_datagram(r->hooks, f, &v, dir, d->data + ICMP_HDR, d->len - ICMP_HDR);
 
 	if (verdict == HOOK_BLOCK) {
 		prohibit(r, f, 0, dir == HOOK_UP ? d : NULL);
@@ -374,7 +374,8 @@ void relay_icmp_owned(struct relay *r, struct flow *f)
 	flow_set_state(r->flows, f, FLOW_OPEN);
 	r->flow_opened(r->ctx, f);
 	timers_datagram(r->timers, f, r->now);
-	while (u && f->rec->state == FLOW_OPEN && (held = dgram_hold_pop(&u->held, &r->icmp->budget))) {
+	while (u && f->rec->state == FLOW_OPEN &&
+	       (held = dgram_hold_pop(&u->held, &r->icmp->budget))) {
 		struct netsock_dgram d = dgram_held_view(held);
 
 		if (held->dir == HOOK_UP)

@@ -71,7 +71,7 @@ static void local_packet(struct relay *r, const struct addrport *app, const stru
 /** read_datagrams - what waits for @dns; false when more may */
 static bool read_datagrams(struct relay *r, const struct sandbox_dns *dns)
 {
-	const struct addrport net = { .addr = dns->addr, .port = 53 };
+	const struct addrport net = {.addr = dns->addr, .port = 53};
 	int n_read = 0;
 
 	for (; n_read < LOCAL_BATCH; n_read++) {
@@ -112,8 +112,8 @@ int relay_local_reply(struct relay *r, const struct udpout *d)
 	do {
 		size_t n = MIN(step, left);
 
-		if (sendto(dns->udp_fd, at, n, MSG_DONTWAIT | MSG_NOSIGNAL,
-			   (struct sockaddr *)&ss, sslen) < 0)
+		if (sendto(dns->udp_fd, at, n, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&ss,
+			   sslen) < 0)
 			return -errno;
 		at += n;
 		left -= n;
@@ -199,7 +199,7 @@ static int show(struct relay *r, struct flow *f, struct half *h, enum hook_dir d
 /** drain - write what is accepted; 0 or -errno */
 static int drain(struct half *h, struct flow_side *side)
 {
-	struct iovec iov = { h->buf, h->ok };
+	struct iovec iov = {h->buf, h->ok};
 	ssize_t n;
 
 	if (!h->ok || !h->writable)
@@ -304,7 +304,7 @@ static void halves(struct pair *p)
 /** take - a connection to @dns was accepted as @fd: make the flow, and connect on */
 static void take(struct relay *r, const struct sandbox_dns *dns, int fd, const struct addrport *app)
 {
-	const struct addrport net = { .addr = dns->addr, .port = 53 };
+	const struct addrport net = {.addr = dns->addr, .port = 53};
 	struct flow *f = relay_flow_new(r, IPPROTO_TCP, app, &net);
 	struct pair *p = f ? calloc(1, sizeof(*p)) : NULL;
 	struct flow_ref ref;
@@ -397,7 +397,7 @@ static void net_event(struct relay *r, struct flow *f, uint32_t ev)
 void relay_local_net(struct relay *r, uint64_t token, uint32_t epoll_events)
 {
 	uint32_t index = netsock_token_index(token);
-	struct flow_ref ref = { index & ~SIDE_APP, netsock_token_gen(token) };
+	struct flow_ref ref = {index & ~SIDE_APP, netsock_token_gen(token)};
 	struct flow *f;
 
 	if ((index & SIDE_BIND) && !(index & SIDE_APP)) {

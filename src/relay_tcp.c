@@ -34,7 +34,7 @@ int relay_tcp_init(struct relay *r)
 	r->tcp = malloc(sizeof(*r->tcp));
 	if (!r->tcp)
 		return -ENOMEM;
-	*r->tcp = (struct relay_tcp_state){ .ready = NULL };
+	*r->tcp = (struct relay_tcp_state){.ready = NULL};
 	TAILQ_INIT(&r->tcp->half_open);
 	return 0;
 }

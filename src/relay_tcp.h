@@ -67,9 +67,9 @@ struct relay_tcp {
 
 /** struct relay_tcp_state - shared by all TCP flows of a worker */
 struct relay_tcp_state {
-	struct flow *ready;   /* had more to do than one turn allows */
-	struct flow *starved; /* waits for memory of others */
-	TAILQ_HEAD(, held_syn) half_open; /* the one whose SYN came last is the last */
+	struct flow *ready;		     /* had more to do than one turn allows */
+	struct flow *starved;		     /* waits for memory of others */
+	TAILQ_HEAD(, held_syn) half_open;    /* the one whose SYN came last is the last */
 	struct pktbuf *bufs[RELAY_TCP_BUFS]; /* owned: the next read's; NULL: take a fresh one */
 };
 

@@ -44,8 +44,8 @@ void relay_tcp_probe(struct relay *r, struct flow *f)
 	uint32_t idle;
 
 	/* With its window closed a program probes the window, in the same form. */
-	if (rt->closed || engine_pending(rt->conn) ||
-	    netsock_last_ack(rt->fd, &idle) < 0 || idle < FRESH_MS) {
+	if (rt->closed || engine_pending(rt->conn) || netsock_last_ack(rt->fd, &idle) < 0 ||
+	    idle < FRESH_MS) {
 		engine_ack(rt->conn);
 		return;
 	}

@@ -41,13 +41,14 @@
 #define OUT_COPY_MAX 2048	  /* larger ones stay in their buffer */
 #define ARENA_SIZE   (256 * 1024) /* OUT_MAX of the usual size; at least one of the largest */
 #define SEND_CHUNK   64		  /* datagrams of one call; more of them cost no less each */
-#define SLOT_SIZE    65600	  /* the largest datagram; no power of two: that would
-				   * put the start of all slots into the same cache lines */
-#define RECV_CALLS   4		  /* of 16 slots, then other sockets get their turn */
-#define JOIN_MAX     64		  /* datagrams in one packet: what kernels accept everywhere */
-#define JOIN_BYTES   65000	  /* with headers below 65536 */
-#define IP_UDP_MAX   48		  /* headers of IPv6 and UDP */
-#define NONE	     UINT32_MAX
+#define SLOT_SIZE                                                                                  \
+	65600		 /* the largest datagram; no power of two: that would                      \
+			  * put the start of all slots into the same cache lines */
+#define RECV_CALLS 4	 /* of 16 slots, then other sockets get their turn */
+#define JOIN_MAX   64	 /* datagrams in one packet: what kernels accept everywhere */
+#define JOIN_BYTES 65000 /* with headers below 65536 */
+#define IP_UDP_MAX 48	 /* headers of IPv6 and UDP */
+#define NONE	   UINT32_MAX
 
 /**
  * struct relay_udp - what a UDP flow needs beside its record
@@ -216,7 +217,7 @@ static bool is_shortage(int err)
 
 /** flow_new_mapped - flow, destination and mapping; NULL when a bound refuses it */
 static struct flow *flow_new_mapped(struct relay *r, const struct addrport *app,
-				 const struct addrport *net)
+				    const struct addrport *net)
 {
 	struct flow *f = relay_flow_new(r, IPPROTO_UDP, app, net);
 	struct relay_udp *u;

@@ -39,11 +39,11 @@ struct sandbox_dns {
 /** struct sandbox - what the supervisor gets of the new namespace; fds owned */
 struct sandbox {
 	pid_t keeper;
-	int ctl_fd;   /* SEQPACKET to the keeper: struct sandbox_event up, orders down */
+	int ctl_fd; /* SEQPACKET to the keeper: struct sandbox_event up, orders down */
 	int tun_fd;
-	int diag_fd;  /* NETLINK_SOCK_DIAG inside */
-	int netns_fd; /* to be sure that it goes away: closed last */
-	bool userns;  /* false: root, who needs none */
+	int diag_fd;   /* NETLINK_SOCK_DIAG inside */
+	int netns_fd;  /* to be sure that it goes away: closed last */
+	bool userns;   /* false: root, who needs none */
 	bool tso, uso; /* what the TUN took */
 	unsigned mtu;
 	bool has4, has6;
@@ -58,14 +58,14 @@ struct sandbox {
 bool sandbox_privileged(void);
 
 enum sandbox_event_type {
-	SANDBOX_READY,	   /* set up; fds follow by SCM_RIGHTS */
-	SANDBOX_FAILED,	   /* @text: one line, what to change; exit status 126 */
-	SANDBOX_STARTED,   /* @pid of COMMAND */
+	SANDBOX_READY,	     /* set up; fds follow by SCM_RIGHTS */
+	SANDBOX_FAILED,	     /* @text: one line, what to change; exit status 126 */
+	SANDBOX_STARTED,     /* @pid of COMMAND */
 	SANDBOX_EXEC_FAILED, /* @status = errno */
-	SANDBOX_STOPPED,   /* COMMAND was stopped by signal @status, and so were we */
+	SANDBOX_STOPPED,     /* COMMAND was stopped by signal @status, and so were we */
 	SANDBOX_CONTINUED,
-	SANDBOX_EXITED,	   /* COMMAND ended: @status is a wait status */
-	SANDBOX_EMPTY,	   /* the last descendant has ended; the keeper exits */
+	SANDBOX_EXITED, /* COMMAND ended: @status is a wait status */
+	SANDBOX_EMPTY,	/* the last descendant has ended; the keeper exits */
 };
 
 struct sandbox_event {

@@ -21,7 +21,7 @@
 
 static void sink_init(struct sink *s)
 {
-	*s = (struct sink){ .fd = -1 };
+	*s = (struct sink){.fd = -1};
 }
 
 int sink_file(struct sink *s, const char *path)
@@ -76,7 +76,7 @@ static ssize_t write_quietly(int fd, const char *p, size_t len)
 /* try_write - bytes written, or -errno; -EAGAIN: not now */
 static ssize_t try_write(struct sink *s, const char *p, size_t len)
 {
-	struct pollfd pfd = { .fd = s->fd, .events = POLLOUT };
+	struct pollfd pfd = {.fd = s->fd, .events = POLLOUT};
 	ssize_t n;
 
 	if (s->polled) {
@@ -137,7 +137,7 @@ size_t sink_flush(struct sink *s)
 
 void sink_finish(struct sink *s)
 {
-	struct pollfd p = { .fd = s->fd, .events = POLLOUT };
+	struct pollfd p = {.fd = s->fd, .events = POLLOUT};
 	size_t left = sink_flush(s), before = 0;
 
 	while (left && left != before && poll(&p, 1, STALL_MS) > 0) {
@@ -146,7 +146,8 @@ void sink_finish(struct sink *s)
 	}
 	while (s->len)
 		drop_line(s, (size_t)((char *)memchr(s->queue + s->head, '\n', s->len) -
-				      (s->queue + s->head)) + 1);
+				      (s->queue + s->head)) +
+				     1);
 }
 
 /* make_room - for @more bytes at the end of the queue; false at the bound or out of memory */

@@ -43,12 +43,12 @@
 #include "base/log.h"
 #include "base/util.h"
 
-#define STATUS_FAILED	126	      /* weir could not set up or go on */
-#define STATUS_MISSING	127	      /* no such COMMAND, as in a shell */
-#define SAY_LEFT_NS	NSEC_PER_SEC  /* before we say what we wait for */
-#define STOP_NS		(5 * NSEC_PER_SEC) /* for a worker to report and end */
-#define FLUSH_RETRY_NS	(100 * NSEC_PER_MSEC)
-#define CALLER_FDS_MAX	1024
+#define STATUS_FAILED  126		  /* weir could not set up or go on */
+#define STATUS_MISSING 127		  /* no such COMMAND, as in a shell */
+#define SAY_LEFT_NS    NSEC_PER_SEC	  /* before we say what we wait for */
+#define STOP_NS	       (5 * NSEC_PER_SEC) /* for a worker to report and end */
+#define FLUSH_RETRY_NS (100 * NSEC_PER_MSEC)
+#define CALLER_FDS_MAX 1024
 
 enum phase { STARTING, RUNNING, LEFT, DRAINING, STOPPING, DONE };
 
@@ -61,14 +61,14 @@ struct supervisor {
 	struct control *control; /* NULL: nobody can ask (said) */
 	struct isolate_user user;
 	struct workerctl_env env;
-	struct proctree_pids ours;   /* children we had before, and the worker: not COMMAND's */
+	struct proctree_pids ours; /* children we had before, and the worker: not COMMAND's */
 	int caller_fds[CALLER_FDS_MAX];
 	size_t n_caller_fds;
 	sigset_t orig, watched;
 	int sig_fd;
 	enum phase phase;
-	bool started; /* COMMAND was */
-	bool empty;   /* nothing runs inside any more */
+	bool started;	   /* COMMAND was */
+	bool empty;	   /* nothing runs inside any more */
 	uint64_t deadline; /* of this phase, 0 = none */
 	bool flush_left;
 	int exec_errno;
@@ -129,7 +129,8 @@ static void deadline_passed(struct supervisor *s)
 		say_left(s);
 		break;
 	case DRAINING:
-		log_note("bytes still under way after %u s are given up (--linger)", s->cfg->linger);
+		log_note("bytes still under way after %u s are given up (--linger)",
+			 s->cfg->linger);
 		stop_worker(s);
 		break;
 	case STOPPING:
@@ -336,9 +337,9 @@ static void read_signals(struct supervisor *s)
 
 static int watch_signals(struct supervisor *s)
 {
-	static const int signals[] = {SIGHUP,  SIGINT,	SIGQUIT, SIGTERM, SIGUSR1,  SIGUSR2, SIGALRM,
-				      SIGPIPE, SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH,
-				      SIGXFSZ};
+	static const int signals[] = {SIGHUP,  SIGINT,	SIGQUIT, SIGTERM,  SIGUSR1,
+				      SIGUSR2, SIGALRM, SIGPIPE, SIGCHLD,  SIGCONT,
+				      SIGTSTP, SIGTTIN, SIGTTOU, SIGWINCH, SIGXFSZ};
 
 	sigemptyset(&s->watched);
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
@@ -416,7 +417,8 @@ static void turn(struct supervisor *s)
 		deadline_passed(s);
 }
 
-/* --- birth and end ----------------------------------------------------------------------------- */
+/* --- birth and end -----------------------------------------------------------------------------
+ */
 
 static int open_record(struct supervisor *s)
 {
@@ -494,7 +496,8 @@ static int set_up(struct supervisor *s)
 	}
 	r = control_open(&s->control);
 	if (r)
-		log_note("no control socket, so `weir flows` won't find this run: %s", strerror(-r));
+		log_note("no control socket, so `weir flows` won't find this run: %s",
+			 strerror(-r));
 	return open_worker(s);
 }
 

@@ -15,22 +15,22 @@
 #include "base/clock.h"
 #include "base/util.h"
 
-#define MERGE_FROM   40
-#define ROWS_MAX     4096
-#define BUCKETS	     1024 /* power of two */
-#define OWNERS_MAX   65536 /* ids of owners told apart; later ones are not counted */
-#define COLUMNS_MIN  80
-#define COLUMNS_MAX  160 /* wider is harder to read */
-#define FNV_BASIS    0xcbf29ce484222325ULL
-#define FNV_PRIME    0x100000001b3ULL
+#define MERGE_FROM  40
+#define ROWS_MAX    4096
+#define BUCKETS	    1024  /* power of two */
+#define OWNERS_MAX  65536 /* ids of owners told apart; later ones are not counted */
+#define COLUMNS_MIN 80
+#define COLUMNS_MAX 160 /* wider is harder to read */
+#define FNV_BASIS   0xcbf29ce484222325ULL
+#define FNV_PRIME   0x100000001b3ULL
 
 struct row {
 	char comm[TABLE_PROGRAM], user[TABLE_PROGRAM];
-	char *dest;	  /* owned */
+	char *dest; /* owned */
 	const char *ended;
 	bool ended_mixed;
-	int32_t pid;	  /* 0 = unknown, -1 = several */
-	uint32_t count, next; /* @next: 1 + index in the hash chain */
+	int32_t pid;			/* 0 = unknown, -1 = several */
+	uint32_t count, next;		/* @next: 1 + index in the hash chain */
 	uint64_t up, down, first, last; /* @first, @last: monotonic ns */
 };
 
@@ -55,7 +55,7 @@ static void plain(char *text)
 
 const char *table_bytes(uint64_t n, char out[TABLE_NUMBER])
 {
-	static const char *const unit[] = { "B", "kB", "MB", "GB", "TB", "PB", "EB" };
+	static const char *const unit[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
 	double v = (double)n;
 	unsigned u = 0;
 
@@ -156,11 +156,16 @@ static const char *ended_refused(int err)
 const char *table_ended(const struct flow_rec *f)
 {
 	static const char *const text[FLOW_REASON_MAX] = {
-		[FLOW_ENDED_NOT] = "open",	    [FLOW_ENDED_FIN] = "closed",
-		[FLOW_ENDED_RESET_APP] = "reset",   [FLOW_ENDED_RESET_NET] = "peer reset",
-		[FLOW_ENDED_TIMEOUT] = "timed out", [FLOW_ENDED_APP_GONE] = "gave up",
-		[FLOW_ENDED_BLOCKED] = "blocked",   [FLOW_ENDED_LIMIT] = "over limit",
-		[FLOW_ENDED_CRASH] = "weir crash",  [FLOW_ENDED_SHUTDOWN] = "cut at end",
+		[FLOW_ENDED_NOT] = "open",
+		[FLOW_ENDED_FIN] = "closed",
+		[FLOW_ENDED_RESET_APP] = "reset",
+		[FLOW_ENDED_RESET_NET] = "peer reset",
+		[FLOW_ENDED_TIMEOUT] = "timed out",
+		[FLOW_ENDED_APP_GONE] = "gave up",
+		[FLOW_ENDED_BLOCKED] = "blocked",
+		[FLOW_ENDED_LIMIT] = "over limit",
+		[FLOW_ENDED_CRASH] = "weir crash",
+		[FLOW_ENDED_SHUTDOWN] = "cut at end",
 		[FLOW_ENDED_UNSUPPORTED] = "unsupported",
 	};
 
@@ -346,10 +351,10 @@ static const struct {
 	unsigned max; /* 0: gets what is left of the line */
 	bool right;
 } columns_of[COLUMNS] = {
-	[PROGRAM] = { "PROGRAM", 22, false }, [USER] = { "USER", 10, false },
-	[DEST] = { "DESTINATION", 0, false }, [UP] = { "UP", 7, true },
-	[DOWN] = { "DOWN", 7, true },	      [TIME] = { "TIME", 7, true },
-	[ENDED] = { "ENDED", 11, false },
+	[PROGRAM] = {"PROGRAM", 22, false}, [USER] = {"USER", 10, false},
+	[DEST] = {"DESTINATION", 0, false}, [UP] = {"UP", 7, true},
+	[DOWN] = {"DOWN", 7, true},	    [TIME] = {"TIME", 7, true},
+	[ENDED] = {"ENDED", 11, false},
 };
 
 #define GAP  2
@@ -482,9 +487,9 @@ static void print_summary(const struct table *t, uint64_t lost, FILE *out)
 		uint64_t n;
 		const char *one, *many;
 	} notes[] = {
-		{ t->unknown, "flow without a known program", "flows without a known program" },
-		{ t->limited, "flow cut by a limit", "flows cut by a limit" },
-		{ lost, "line of the flow log lost", "lines of the flow log lost" },
+		{t->unknown, "flow without a known program", "flows without a known program"},
+		{t->limited, "flow cut by a limit", "flows cut by a limit"},
+		{lost, "line of the flow log lost", "lines of the flow log lost"},
 	};
 	unsigned i;
 

@@ -29,8 +29,8 @@ void table_print(const struct table *t, const struct table_view *v, uint64_t los
 
 /* for the table and for lines as it happens */
 
-#define TABLE_NUMBER 16
-#define TABLE_DEST   (FLOW_HOST_MAX + ADDRPORT_STRLEN + 8)
+#define TABLE_NUMBER  16
+#define TABLE_DEST    (FLOW_HOST_MAX + ADDRPORT_STRLEN + 8)
 #define TABLE_PROGRAM 32
 
 /** table_bytes - "512 B", "1.5 kB", "12 MB" (powers of 1000); returns @out */

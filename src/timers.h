@@ -13,12 +13,12 @@
 struct timers;
 
 struct timers_config {
-	uint64_t udp_idle;	/* 300 s: RFC 4787 REQ-5 says at least 2, better 5 min */
-	uint64_t dns_idle;	/* 30 s, for port 53 */
-	uint64_t icmp_idle;	/* 60 s: RFC 5508 REQ-2 */
-	uint64_t tcp_connect;	/* 0 = as long as the kernel tries */
-	uint64_t tcp_closing;	/* an orderly close that nobody completes: 240 s */
-	uint64_t owner_wait;	/* 1 s: then the owner is unknown; 0 = wait for ever */
+	uint64_t udp_idle;    /* 300 s: RFC 4787 REQ-5 says at least 2, better 5 min */
+	uint64_t dns_idle;    /* 30 s, for port 53 */
+	uint64_t icmp_idle;   /* 60 s: RFC 5508 REQ-2 */
+	uint64_t tcp_connect; /* 0 = as long as the kernel tries */
+	uint64_t tcp_closing; /* an orderly close that nobody completes: 240 s */
+	uint64_t owner_wait;  /* 1 s: then the owner is unknown; 0 = wait for ever */
 };
 
 struct timers *timers_new(const struct timers_config *cfg, uint32_t max_flows);

@@ -36,7 +36,7 @@
 #define WALL_FRESH   (250 * NSEC_PER_MSEC) /* how long the wall clock may go unread */
 #define SPIN_NS	     30000		   /* how long a wait is watched before it is slept */
 #define SPIN_TRUST   16			   /* quick waits that count; at 0: no more watching */
-#define SPIN_BYTES   8192		   /* more in a turn: a transfer, which has other work to do */
+#define SPIN_BYTES   8192 /* more in a turn: a transfer, which has other work to do */
 
 struct notice_kind {
 	const char *what;
@@ -51,9 +51,9 @@ struct worker {
 	struct outbox *outbox; /* messages to the supervisor */
 	struct ipc_msg query;  /* owner queries gathered in this turn */
 	uint64_t wall_offset, wall_read;
-	uint64_t armed;	 /* the deadline that the timer is set for, 0 = none */
+	uint64_t armed;	  /* the deadline that the timer is set for, 0 = none */
 	uint64_t acks_at; /* when ACKs that wait for company go alone, 0 = none waits */
-	int ipc_events;	 /* what the supervisor's socket is watched for */
+	int ipc_events;	  /* what the supervisor's socket is watched for */
 	bool draining, drained, stopping;
 	struct notice_kind notices[NOTICE_KINDS];
 	uv_loop_t loop;
@@ -93,7 +93,7 @@ static void ask_owner(void *ctx, struct flow *f)
 
 	*q = (struct ipc_query){
 		.flow = flow_ref(f),
-		.q = { .proto = f->rec->proto, .app = f->rec->app, .net = f->rec->net },
+		.q = {.proto = f->rec->proto, .app = f->rec->app, .net = f->rec->net},
 	};
 	if (f->rec->icmp_ident)
 		q->q.app.port = f->rec->icmp_ident;
@@ -103,7 +103,7 @@ static void ask_owner(void *ctx, struct flow *f)
 
 static void tell_flow(struct worker *w, const struct flow *f, enum ipc_type type)
 {
-	struct ipc_msg m = { .type = type, .count = 1 };
+	struct ipc_msg m = {.type = type, .count = 1};
 	struct hook_view v = relay_view(&w->ic.relay, f);
 
 	m.flow.rec = *f->rec;
@@ -145,7 +145,7 @@ __attribute__((format(printf, 3, 4))) static void notice(void *ctx, const char *
 							 const char *fmt, ...)
 {
 	struct worker *w = ctx;
-	struct ipc_msg m = { .type = IPC_NOTICE };
+	struct ipc_msg m = {.type = IPC_NOTICE};
 	uint64_t held;
 	va_list ap;
 	size_t n;
@@ -167,7 +167,7 @@ __attribute__((format(printf, 3, 4))) static void notice(void *ctx, const char *
 
 static void check_drained(struct worker *w)
 {
-	struct ipc_msg m = { .type = IPC_DRAINED };
+	struct ipc_msg m = {.type = IPC_DRAINED};
 
 	if (!w->draining || w->drained || !intercept_idle(&w->ic))
 		return;
@@ -264,8 +264,8 @@ static void arm_deadline(struct worker *w)
 		return;
 	}
 	/* One millisecond too late is right, too early would come back for nothing. */
-	uv_timer_start(&w->deadline, on_deadline,
-		       next > now ? (next - now) / NSEC_PER_MSEC + 1 : 0, 0);
+	uv_timer_start(&w->deadline, on_deadline, next > now ? (next - now) / NSEC_PER_MSEC + 1 : 0,
+		       0);
 }
 
 /** arm_ipc - uv_poll_start() costs two system calls, so only when something changes */
@@ -320,7 +320,7 @@ static int start_loop(struct worker *w)
 /** open_gates - after the lock-down: from here hostile bytes are read */
 static void open_gates(struct worker *w)
 {
-	struct ipc_msg ready = { .type = IPC_READY };
+	struct ipc_msg ready = {.type = IPC_READY};
 
 	outbox_send(w->outbox, &ready);
 	arm_ipc(w);
@@ -375,7 +375,7 @@ static int wait_events(struct worker *w, struct epoll_event *ev)
 	if (clock_mono_ns() > until)
 		w->trust = 0;
 	else
-quick:
+	quick:
 		w->trust = MIN(w->trust + 1, SPIN_TRUST);
 	return n;
 }
@@ -476,7 +476,7 @@ static int make_tables(struct worker *w)
 	struct relay *r = &w->ic.relay;
 
 	w->ic.tun_fd = a->sandbox->tun_fd;
-	w->sink = (struct stack_sink){ .write = tun_write, .ctx = &w->ic.tun_fd };
+	w->sink = (struct stack_sink){.write = tun_write, .ctx = &w->ic.tun_fd};
 	*r = (struct relay){
 		.cfg = a->cfg,
 		.flows = flow_table_new(&fc),
@@ -534,8 +534,7 @@ static int set_up(struct worker *w)
 	if (!rc)
 		rc = make_stack(w);
 	if (!rc)
-		rc = relay_local_new(&w->ic.relay, w->args->sandbox->dns,
-				     w->args->sandbox->n_dns);
+		rc = relay_local_new(&w->ic.relay, w->args->sandbox->dns, w->args->sandbox->n_dns);
 	if (!rc)
 		rc = start_loop(w);
 	return rc;
@@ -544,7 +543,7 @@ static int set_up(struct worker *w)
 static void report_line(void *ctx, const char *line)
 {
 	struct worker *w = ctx;
-	struct ipc_msg m = { .type = IPC_NOTICE };
+	struct ipc_msg m = {.type = IPC_NOTICE};
 
 	m.count = (uint32_t)str_copy(m.text, sizeof(m.text), line);
 	outbox_send(w->outbox, &m);

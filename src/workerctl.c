@@ -28,11 +28,11 @@
 #define CRASH_MAX     5
 #define CRASH_SPAN_NS (10 * NSEC_PER_SEC)
 /* Lost flows named one by one; the flow log has all of them. */
-#define CRASH_LINES   10
+#define CRASH_LINES 10
 /* Bytes on their way to and from the worker: a burst of ended flows fits. */
-#define IPC_BUFFER    (4 << 20)
+#define IPC_BUFFER (4 << 20)
 /* Descriptors of a worker besides one for each flow. */
-#define NOFILE_SPARE  256
+#define NOFILE_SPARE 256
 
 /** struct waiting - a message that the worker's socket had no room for */
 struct waiting {
@@ -47,7 +47,7 @@ struct workerctl {
 	pid_t pid;
 	int ipc_fd;
 	bool ready, drained, draining;
-	bool worked; /* this worker or one before it became ready */
+	bool worked;		/* this worker or one before it became ready */
 	struct owner_sent told; /* owners that this worker has */
 	struct waiting *first, **last;
 	uint64_t crash[CRASH_MAX]; /* when the last ones were, oldest first */

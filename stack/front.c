@@ -29,7 +29,7 @@
 #define UDP_SEGMENTS_MAX 128
 
 struct front {
-	struct reass *reass; /* owned */
+	struct reass *reass;	       /* owned */
 	const struct stack_sink *sink; /* borrowed */
 	struct front_stats stats;
 };

@@ -33,7 +33,7 @@
 #define ERROR_TOS    0xc0 /* RFC 1812, 4.3.2.5: internetwork control */
 #define TOS_DSCP     0xfc
 #define ICMP_HDR     8
-#define QUOTE_V4_MAX 548 /* 576 bytes with the error's own headers */
+#define QUOTE_V4_MAX 548  /* 576 bytes with the error's own headers */
 #define QUOTE_V6_MAX 1232 /* 1280 */
 
 /** send_l4 - IP header around @iov[1..], whose first part has its checksum at @csum_at */

@@ -48,17 +48,17 @@ struct frag_key { /* hashed and compared as memory: no padding */
 
 struct queue {
 	struct frag_key key;
-	struct queue *chain; /* in the bucket */
+	struct queue *chain;	     /* in the bucket */
 	struct queue *older, *newer; /* in the family's list */
-	struct pktbuf *buf; /* owned; NULL: the datagram is void */
+	struct pktbuf *buf;	     /* owned; NULL: the datagram is void */
 	uint64_t born;
-	uint32_t got; /* payload bytes here */
-	uint32_t total; /* payload bytes of the datagram; 0 = last one not here */
-	uint32_t end; /* highest byte here */
-	uint16_t hdrlen; /* of the first fragment, without the fragment header; 0 = not here */
-	uint16_t link; /* as packet.frag_link */
+	uint32_t got;	    /* payload bytes here */
+	uint32_t total;	    /* payload bytes of the datagram; 0 = last one not here */
+	uint32_t end;	    /* highest byte here */
+	uint16_t hdrlen;    /* of the first fragment, without the fragment header; 0 = not here */
+	uint16_t link;	    /* as packet.frag_link */
 	uint16_t first_len; /* payload bytes of the first fragment */
-	uint8_t ecn; /* set of the ECN code points seen, as 1 << point */
+	uint8_t ecn;	    /* set of the ECN code points seen, as 1 << point */
 	uint64_t have[WORDS], start[WORDS];
 };
 

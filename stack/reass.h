@@ -13,8 +13,8 @@
 struct reass;
 
 enum reass_result {
-	REASS_HELD, /* kept, or an exact duplicate of what is kept */
-	REASS_WHOLE, /* the datagram is complete */
+	REASS_HELD,    /* kept, or an exact duplicate of what is kept */
+	REASS_WHOLE,   /* the datagram is complete */
 	REASS_REFUSED, /* contradicts what came before: the datagram is lost */
 	REASS_NOMEM,
 };
@@ -30,7 +30,7 @@ struct reass_datagram {
 
 /** struct reass_expired - a datagram that took too long */
 struct reass_expired {
-	bool first; /* its first fragment was here: @packet may be quoted */
+	bool first;	      /* its first fragment was here: @packet may be quoted */
 	struct packet packet; /* view of @data: that fragment as it came, cut to what is quoted */
 	uint8_t data[REASS_QUOTE_MAX];
 };

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define KEEP_BUFFER_MIN (PKTBUF_SIZE / 2) /* a segment of this size is worth its buffer */
-#define BLOCK_MIN	2048 /* room for the small segments that follow */
+#define BLOCK_MIN	2048		  /* room for the small segments that follow */
 #define BLOCK_MAX	16384
 
 /**

@@ -10,7 +10,7 @@
 #define OPT_WSCALE 3
 #define WSCALE_MAX 14 /* RFC 7323, 2.3 */
 
-#define MSS_DEFAULT_V4 536 /* RFC 9293, 3.7.1 */
+#define MSS_DEFAULT_V4 536  /* RFC 9293, 3.7.1 */
 #define MSS_DEFAULT_V6 1220 /* 1280 - 60 */
 #define HEADERS_V4     40
 #define HEADERS_V6     60

@@ -44,7 +44,7 @@ struct sanitize_seg {
 
 enum sanitize_verdict {
 	SANITIZE_PASS, /* to lwIP, as struct sanitize_result says */
-	SANITIZE_ACK, /* answer with an ACK, drop */
+	SANITIZE_ACK,  /* answer with an ACK, drop */
 	SANITIZE_DROP, /* without a word */
 };
 

@@ -71,15 +71,15 @@ struct stack_sink {
 /* ---- in: front ---------------------------------------------------------------- */
 
 enum front_result {
-	FRONT_PACKET, /* *p is a whole, checked packet */
-	FRONT_HELD, /* a fragment, kept until its datagram is whole */
+	FRONT_PACKET,  /* *p is a whole, checked packet */
+	FRONT_HELD,    /* a fragment, kept until its datagram is whole */
 	FRONT_DROPPED, /* malformed, martian or over a bound; counted */
 };
 
 struct front; /* owns reassembly */
 
 struct front_config {
-	size_t reass_bytes_max; /* all queues together; oldest queue goes first */
+	size_t reass_bytes_max;	   /* all queues together; oldest queue goes first */
 	uint64_t reass_timeout_ns; /* RFC 791: 30 s like Linux; RFC 8200 says 60 s for v6 */
 };
 
@@ -123,8 +123,8 @@ struct engine_conn; /* one lwIP connection; owned by the engine */
 
 struct engine_config {
 	const struct stack_sink *sink;
-	bool gso; /* the sink takes GSO packets (TUN with TSO) */
-	unsigned mtu; /* of weir0: bounds segments when gso is off */
+	bool gso;	      /* the sink takes GSO packets (TUN with TSO) */
+	unsigned mtu;	      /* of weir0: bounds segments when gso is off */
 	unsigned send_buffer; /* bytes lwIP may hold unacknowledged per connection */
 };
 
@@ -163,7 +163,8 @@ unsigned engine_input(struct engine_conn *c, const struct packet *p, struct pktb
 void engine_settle(void);
 /** engine_peek - the program's bytes in order, borrowed until engine_consume(); fills up to @max */
 int engine_peek(const struct engine_conn *c, struct iovec *iov, int max);
-/** engine_pending - how many bytes engine_peek() could show in all: never over 256 KiB, the window */
+/** engine_pending - how many bytes engine_peek() could show in all: never over 256 KiB, the window
+ */
 size_t engine_pending(const struct engine_conn *c);
 /** engine_consume - @len bytes are delivered: drop them and open the window */
 void engine_consume(struct engine_conn *c, size_t len);

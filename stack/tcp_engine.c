@@ -62,7 +62,7 @@ _Static_assert(sizeof(void *) != 8 || sizeof(struct tcp_pcb) == 288, "another lw
 _Static_assert(sizeof(void *) != 8 || sizeof(struct tcp_seg) == 32, "another lwIP");
 _Static_assert(LWIP_VERSION_MAJOR == 2 && LWIP_VERSION_MINOR == 1, "another lwIP");
 
-#define QUEUE_MAX   512 /* segments under way per connection: lwIP walks them */
+#define QUEUE_MAX   512	  /* segments under way per connection: lwIP walks them */
 #define COPY_BELOW  16384 /* smaller pieces are copied instead of pinning a packet buffer */
 #define DEFAULT_MTU 1500
 #define TTL	    64 /* lwIP's 255 is not what any kernel sends */
@@ -76,22 +76,22 @@ _Static_assert(LWIP_VERSION_MAJOR == 2 && LWIP_VERSION_MINOR == 1, "another lwIP
  */
 #define RECV_SCALE     3
 #define WSCALE_OPTION  (0x01030300U | TCP_RCV_SCALE) /* as lwIP writes it into a SYN */
-#define RECV_WINDOW    (4 * 65535) /* fits 16 bits at RECV_SCALE */
+#define RECV_WINDOW    (4 * 65535)		     /* fits 16 bits at RECV_SCALE */
 #define UPDATE_MIN     (4 * TCP_MSS) /* a window that opens by this much is told at once */
-#define ISS_PER_TICK   62500 /* RFC 6528: one each 4 us */
+#define ISS_PER_TICK   62500	     /* RFC 6528: one each 4 us */
 #define ISS_PER_ACCEPT 4096
 
 struct engine_conn {
 	struct tcp_pcb *pcb; /* lwIP's; NULL once it is gone */
 	uint64_t cookie;
-	LIST_ENTRY(engine_conn) live; /* while there is a pcb */
+	LIST_ENTRY(engine_conn) live;	/* while there is a pcb */
 	TAILQ_ENTRY(engine_conn) ready; /* while is_ready: engine_next() has to tell of it */
-	TAILQ_ENTRY(engine_conn) owed; /* while ack_owed: engine_flush_acks() sends it */
+	TAILQ_ENTRY(engine_conn) owed;	/* while ack_owed: engine_flush_acks() sends it */
 	struct rxqueue rx;
-	uint32_t snd_end; /* sequence number behind the last byte written */
+	uint32_t snd_end;  /* sequence number behind the last byte written */
 	uint32_t was_room; /* before engine_tick() */
-	uint16_t mss; /* payload bytes per segment to the program */
-	uint8_t events; /* not told yet */
+	uint16_t mss;	   /* payload bytes per segment to the program */
+	uint8_t events;	   /* not told yet */
 	bool open, fin_rcvd, fin_wanted, fin_sent, is_ready, was_busy;
 	bool lazy; /* an ACK alone may wait for data that takes it along */
 	bool ack_owed;
@@ -112,9 +112,9 @@ static struct engine {
 	LIST_HEAD(, engine_conn) live;
 	TAILQ_HEAD(, engine_conn) ready;
 	TAILQ_HEAD(, engine_conn) owed;
-	struct engine_conn *entered; /* whose pcb is in lwIP's list; NULL in engine_tick() */
+	struct engine_conn *entered;   /* whose pcb is in lwIP's list; NULL in engine_tick() */
 	struct engine_conn *unsettled; /* got a segment that may not be consumed or acknowledged */
-	struct pktbuf *in_buf; /* holds the segment that lwIP is processing */
+	struct pktbuf *in_buf;	       /* holds the segment that lwIP is processing */
 	struct pbuf_custom in_pbuf;
 	bool in_pbuf_used;
 	bool ticking;

@@ -40,9 +40,9 @@ bool addr_is_v4(const struct addr *a);
 bool addr_equal(const struct addr *a, const struct addr *b);
 bool addrport_equal(const struct addrport *a, const struct addrport *b);
 bool addr_is_unspecified(const struct addr *a);
-bool addr_is_loopback(const struct addr *a); /* 127/8, ::1 */
-bool addr_is_multicast(const struct addr *a); /* 224/4, ff00::/8 */
-bool addr_is_broadcast(const struct addr *a); /* 255.255.255.255 only */
+bool addr_is_loopback(const struct addr *a);   /* 127/8, ::1 */
+bool addr_is_multicast(const struct addr *a);  /* 224/4, ff00::/8 */
+bool addr_is_broadcast(const struct addr *a);  /* 255.255.255.255 only */
 bool addr_is_link_local(const struct addr *a); /* 169.254/16, fe80::/10 */
 bool addr_in_prefix(const struct addr *a, const struct prefix *p);
 

@@ -44,7 +44,7 @@ __attribute__((unused)) static uint64_t mono_ns(void)
 
 __attribute__((unused)) static void sleep_until(uint64_t at)
 {
-	struct timespec ts = { (time_t)(at / BENCH_SEC), (long)(at % BENCH_SEC) };
+	struct timespec ts = {(time_t)(at / BENCH_SEC), (long)(at % BENCH_SEC)};
 
 	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
 		;
@@ -60,9 +60,9 @@ struct target {
  * target_make - numeric @host and @port, moved on by @step addresses (last byte)
  */
 __attribute__((unused)) static struct target target_make(const char *host, unsigned port,
-							  unsigned step)
+							 unsigned step)
 {
-	struct target t = { .len = 0 };
+	struct target t = {.len = 0};
 	struct sockaddr_in *v4 = (struct sockaddr_in *)&t.ss;
 	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&t.ss;
 
@@ -86,7 +86,7 @@ __attribute__((unused)) static struct target target_make(const char *host, unsig
 /** server_socket - bound to every address of both families; listening if it is a stream */
 __attribute__((unused)) static int server_socket(int type, unsigned port)
 {
-	struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
+	struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
 	int one = 1, zero = 0, fd = socket(AF_INET6, type | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)

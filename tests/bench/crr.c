@@ -78,8 +78,8 @@ static void run(unsigned parallel, unsigned seconds)
 	for (unsigned i = 0; i < parallel; i++)
 		pthread_join(threads[i], NULL);
 	printf("rate=%.0f errors=%lu time_wait=%ld\n",
-	       (double)atomic_load(&done) * 1e9 / (double)(mono_ns() - begin),
-	       atomic_load(&failed), time_wait());
+	       (double)atomic_load(&done) * 1e9 / (double)(mono_ns() - begin), atomic_load(&failed),
+	       time_wait());
 	free(threads);
 }
 
@@ -107,9 +107,9 @@ int main(int argc, char **argv)
 	if (targets == NULL)
 		fail("malloc");
 	for (unsigned i = 0; i < n_targets; i++)
-		targets[i] = target_make(argv[optind],
-					 arg_unsigned(argv[optind + 1]) + i / addresses,
-					 i % addresses);
+		targets[i] =
+			target_make(argv[optind], arg_unsigned(argv[optind + 1]) + i / addresses,
+				    i % addresses);
 	run(parallel, seconds);
 	free(targets);
 	return 0;

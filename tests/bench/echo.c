@@ -13,8 +13,8 @@
 
 static void watch(int ep, int fd, uint32_t events, int listening)
 {
-	struct epoll_event ev = { .events = events,
-				  .data.u64 = (uint64_t)fd << 1 | (uint64_t)listening };
+	struct epoll_event ev = {.events = events,
+				 .data.u64 = (uint64_t)fd << 1 | (uint64_t)listening};
 
 	if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) != 0)
 		fail("epoll_ctl");

@@ -73,7 +73,7 @@ static void *serve(void *arg)
 {
 	int fd = (int)(intptr_t)arg;
 	struct order o;
-	struct result r = { 0, 0 };
+	struct result r = {0, 0};
 
 	if (io_all(fd, &o, sizeof(o), 0) == 0) {
 		if (o.down) {
@@ -121,7 +121,7 @@ static void *client(void *arg)
 
 static void run(struct job *jobs, unsigned n, unsigned seconds)
 {
-	struct result sum = { 0, 0 };
+	struct result sum = {0, 0};
 
 	for (unsigned i = 0; i < n; i++) {
 		if (pthread_create(&jobs[i].thread, NULL, client, &jobs[i]) != 0)
@@ -168,7 +168,7 @@ int main(int argc, char **argv)
 	begin = mono_ns() + WARM_UP;
 	for (unsigned i = 0; i < n; i++) {
 		jobs[i].to = target_make(argv[optind], arg_unsigned(argv[optind + 1]), 0);
-		jobs[i].order = (struct order){ begin, begin + seconds * BENCH_SEC, down };
+		jobs[i].order = (struct order){begin, begin + seconds * BENCH_SEC, down};
 	}
 	run(jobs, n, seconds);
 	free(jobs);

@@ -3,8 +3,8 @@
  * tree: what a program and everything it started cost.
  *
  *	tree [-k SECONDS] -o FILE -- COMMAND...	run it; write "cpu=SECONDS" of the whole tree
- *	tree [-k SECONDS] -n TIMES -- COMMAND...	run it so often; print "ms=MEDIAN min=.. max=.."
- *	tree -m PID NAME		print "pss=KB rss=KB n=N" of all descendants of PID whose
+ *	tree [-k SECONDS] -n TIMES -- COMMAND...	run it so often; print "ms=MEDIAN min=..
+ *max=.." tree -m PID NAME		print "pss=KB rss=KB n=N" of all descendants of PID whose
  *					name starts with NAME
  *
  * It is a subreaper: daemons that detach themselves are counted as well. After -k
@@ -98,7 +98,7 @@ static void on_alarm(int sig)
 }
 
 static unsigned limit; /* seconds, 0 = none */
-static uint64_t ended;	/* when COMMAND itself did, whatever it left behind */
+static uint64_t ended; /* when COMMAND itself did, whatever it left behind */
 
 static int run(char **argv)
 {
@@ -111,7 +111,7 @@ static int run(char **argv)
 		execvp(argv[0], argv);
 		fail("%s", argv[0]);
 	}
-	setitimer(ITIMER_REAL, &(struct itimerval){ { 1, 0 }, { limit, 0 } }, NULL);
+	setitimer(ITIMER_REAL, &(struct itimerval){{1, 0}, {limit, 0}}, NULL);
 	while ((p = wait(&status)) > 0 || errno == EINTR) {
 		if (timed_out) {
 			kill_all();
@@ -122,7 +122,7 @@ static int run(char **argv)
 		ended = mono_ns();
 		code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 	}
-	setitimer(ITIMER_REAL, &(struct itimerval){ { 0, 0 }, { 0, 0 } }, NULL);
+	setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 0}}, NULL);
 	return code;
 }
 
@@ -206,7 +206,7 @@ static void sum_one(int pid, const char *name, void *ctx)
 
 static int memory(int root, const char *prefix)
 {
-	struct sum s = { .prefix = prefix };
+	struct sum s = {.prefix = prefix};
 
 	each_descendant(root, sum_one, &s);
 	printf("pss=%lu rss=%lu n=%lu\n", s.pss, s.rss, s.n);
@@ -236,7 +236,7 @@ int main(int argc, char **argv)
 	if (root)
 		return memory(root, argv[optind]);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	sigaction(SIGALRM, &(struct sigaction){ .sa_handler = on_alarm }, NULL);
+	sigaction(SIGALRM, &(struct sigaction){.sa_handler = on_alarm}, NULL);
 	if (out)
 		return run_cpu(out, argv + optind);
 	if (times)

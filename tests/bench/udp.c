@@ -38,7 +38,7 @@ static char bufs[BATCH][65536];
 static uint64_t flood(int fd, const struct target *to, const struct order *o)
 {
 	static char buf[65536];
-	struct order head = { .kind = DATA, .run = o->run };
+	struct order head = {.kind = DATA, .run = o->run};
 	uint64_t now = mono_ns(), begin = now, sent = 0, in_window = 0;
 
 	memcpy(buf, &head, sizeof(head));
@@ -57,7 +57,7 @@ static uint64_t flood(int fd, const struct target *to, const struct order *o)
 /** gather - one batch of datagrams; returns how many came (0: none within @ms) */
 static int gather(int fd, int ms)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 	static struct sockaddr_storage from[BATCH];
 	static struct iovec iov[BATCH];
 	int n;
@@ -65,11 +65,11 @@ static int gather(int fd, int ms)
 	if (poll(&p, 1, ms) <= 0)
 		return 0;
 	for (int i = 0; i < BATCH; i++) {
-		iov[i] = (struct iovec){ bufs[i], sizeof(bufs[i]) };
-		msgs[i].msg_hdr = (struct msghdr){ .msg_name = &from[i],
-						   .msg_namelen = sizeof(from[i]),
-						   .msg_iov = &iov[i],
-						   .msg_iovlen = 1 };
+		iov[i] = (struct iovec){bufs[i], sizeof(bufs[i])};
+		msgs[i].msg_hdr = (struct msghdr){.msg_name = &from[i],
+						  .msg_namelen = sizeof(from[i]),
+						  .msg_iov = &iov[i],
+						  .msg_iovlen = 1};
 	}
 	n = recvmmsg(fd, msgs, BATCH, MSG_DONTWAIT, NULL);
 	return n > 0 ? n : 0;
@@ -85,8 +85,8 @@ static const struct order *head_of(int i, struct order *o)
 
 static void serve_one(int fd, int i, const struct order *o, struct order *now, uint64_t *count)
 {
-	struct target from = { .len = msgs[i].msg_hdr.msg_namelen };
-	struct order reply = { .kind = COUNT, .run = o->run };
+	struct target from = {.len = msgs[i].msg_hdr.msg_namelen};
+	struct order reply = {.kind = COUNT, .run = o->run};
 
 	memcpy(&from.ss, msgs[i].msg_hdr.msg_name, from.len);
 	if (o->kind == DATA && o->run == now->run) {
@@ -112,7 +112,7 @@ static void serve_one(int fd, int i, const struct order *o, struct order *now, u
 static void server(const struct target *at)
 {
 	int fd = socket(at->ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), big = 4 << 20;
-	struct order now = { 0 }, o;
+	struct order now = {0}, o;
 	uint64_t count = 0;
 
 	if (fd < 0 || bind(fd, (const struct sockaddr *)&at->ss, at->len) != 0)
@@ -131,7 +131,7 @@ static void server(const struct target *at)
 /** exchange - send @o until an answer of kind COUNT comes; returns its count */
 static uint64_t exchange(int fd, const struct order *o)
 {
-	char buf[SIZE_MIN] = { 0 };
+	char buf[SIZE_MIN] = {0};
 	struct order r;
 
 	memcpy(buf, o, sizeof(*o));
@@ -167,14 +167,14 @@ static uint64_t receive(int fd, const struct order *o)
 static void measure(const struct target *to, struct order o, unsigned seconds)
 {
 	int fd = socket(to->ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), big = 4 << 20;
-	struct order ask = { .kind = ASK, .run = o.run };
-	char first[SIZE_MIN] = { 0 };
+	struct order ask = {.kind = ASK, .run = o.run};
+	char first[SIZE_MIN] = {0};
 	uint64_t sent, got;
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &big, sizeof(big));
 	if (fd < 0 || connect(fd, (const struct sockaddr *)&to->ss, to->len) != 0)
 		fail("connect");
-	exchange(fd, &(struct order){ .kind = ORDER_UP, .run = o.run - 1 }); /* opens the path */
+	exchange(fd, &(struct order){.kind = ORDER_UP, .run = o.run - 1}); /* opens the path */
 	o.begin = mono_ns() + WARM_UP;
 	o.end = o.begin + seconds * BENCH_SEC;
 	if (o.kind == ORDER_DOWN) {
@@ -196,7 +196,7 @@ static void measure(const struct target *to, struct order o, unsigned seconds)
 
 int main(int argc, char **argv)
 {
-	struct order o = { .kind = ORDER_UP, .size = 1400, .run = mono_ns() };
+	struct order o = {.kind = ORDER_UP, .size = 1400, .run = mono_ns()};
 	unsigned port = 0, seconds = 2;
 	struct target to;
 	int opt;

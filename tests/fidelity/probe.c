@@ -132,8 +132,9 @@ static struct dest dest(const char *addr, unsigned port)
 		s4->sin_port = htons((uint16_t)port);
 	else
 		s6->sin6_port = htons((uint16_t)port);
-	if (addr && inet_pton(family, addr, family == AF_INET ? (void *)&s4->sin_addr
-							      : (void *)&s6->sin6_addr) != 1)
+	if (addr &&
+	    inet_pton(family, addr,
+		      family == AF_INET ? (void *)&s4->sin_addr : (void *)&s6->sin6_addr) != 1)
 		die(addr);
 	return d;
 }
@@ -306,8 +307,8 @@ static bool echo_once(int fd, size_t len)
 	uint8_t back[65536];
 
 	wire_fill(big, len, len);
-	return !send_all(fd, big, len) &&
-	       recv(fd, back, len, MSG_WAITALL) == (ssize_t)len && !memcmp(big, back, len);
+	return !send_all(fd, big, len) && recv(fd, back, len, MSG_WAITALL) == (ssize_t)len &&
+	       !memcmp(big, back, len);
 }
 
 /* --- TCP: connecting ------------------------------------------------------------------------- */
@@ -365,7 +366,10 @@ static void case_connect_poll(void)
 	poll(&p, 1, 5000);
 	getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len);
 	/* with ERR, whether OUT and HUP are there yet is a race in the kernel */
-	say("poll%s, SO_ERROR %s", p.revents & POLLERR ? " ERR" : p.revents & POLLOUT ? " OUT" : "",
+	say("poll%s, SO_ERROR %s",
+	    p.revents & POLLERR	  ? " ERR"
+	    : p.revents & POLLOUT ? " OUT"
+				  : "",
 	    error_name(err));
 }
 
@@ -395,7 +399,8 @@ static void case_give_up(void)
 	say("echo %s", yes(echo_once(fd, 100)));
 }
 
-/* --- TCP: closing ------------------------------------------------------------------------------ */
+/* --- TCP: closing ------------------------------------------------------------------------------
+ */
 
 static void case_half_close_up(void)
 {
@@ -485,7 +490,8 @@ static void case_simultaneous_close(void)
 	say("close %s", error_name(close(fd) ? errno : 0));
 }
 
-/* --- TCP: bytes -------------------------------------------------------------------------------- */
+/* --- TCP: bytes --------------------------------------------------------------------------------
+ */
 
 /* fill - send without blocking until nothing has gone for 400 ms */
 static size_t fill(int fd, size_t max, bool *held)
@@ -755,7 +761,8 @@ static void case_names(void)
 	len = sizeof(ss);
 }
 
-/* --- UDP ---------------------------------------------------------------------------------------- */
+/* --- UDP ----------------------------------------------------------------------------------------
+ */
 
 static int dgram_to(const char *addr, unsigned port)
 {
@@ -900,8 +907,12 @@ static void say_error_queue(int fd, const void *sent, size_t sent_len)
 	const struct sock_extended_err *e;
 	char ctl[512], data[2048];
 	struct iovec iov = {data, sizeof(data)};
-	struct msghdr m = {.msg_name = &to, .msg_namelen = sizeof(to), .msg_iov = &iov,
-			   .msg_iovlen = 1, .msg_control = ctl, .msg_controllen = sizeof(ctl)};
+	struct msghdr m = {.msg_name = &to,
+			   .msg_namelen = sizeof(to),
+			   .msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = ctl,
+			   .msg_controllen = sizeof(ctl)};
 	struct pollfd p = {.fd = fd};
 	ssize_t n = -1;
 
@@ -1017,7 +1028,9 @@ static int tos_received(int fd)
 {
 	char data[16], ctl[128];
 	struct iovec iov = {data, sizeof(data)};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = ctl,
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = ctl,
 			   .msg_controllen = sizeof(ctl)};
 	int tos = -1;
 
@@ -1114,7 +1127,8 @@ static void case_dgram_segmented(void)
 	say("%d of 10 segments came back whole and in order", good);
 }
 
-/* --- ICMP, other protocols ------------------------------------------------------------------------ */
+/* --- ICMP, other protocols
+ * ------------------------------------------------------------------------ */
 
 static int ping_socket(void)
 {
@@ -1207,13 +1221,16 @@ static void case_protocol(void)
 	recv(fd, text, sizeof(text), MSG_DONTWAIT);
 }
 
-/* --- the machine as seen ------------------------------------------------------------------------------ */
+/* --- the machine as seen
+ * ------------------------------------------------------------------------------ */
 
 static unsigned prefix_bits(const struct sockaddr *mask)
 {
-	const uint8_t *b = mask->sa_family == AF_INET
-				   ? (const void *)&((const struct sockaddr_in *)(const void *)mask)->sin_addr
-				   : (const void *)&((const struct sockaddr_in6 *)(const void *)mask)->sin6_addr;
+	const uint8_t *b =
+		mask->sa_family == AF_INET
+			? (const void *)&((const struct sockaddr_in *)(const void *)mask)->sin_addr
+			: (const void *)&((const struct sockaddr_in6 *)(const void *)mask)
+				  ->sin6_addr;
 	unsigned n = 0;
 
 	for (size_t i = 0; i < (mask->sa_family == AF_INET ? 4 : 16); i++)
@@ -1263,9 +1280,13 @@ static void case_route(void)
 		say("source %s", addr_text(&ss));
 }
 
-/* --- start ---------------------------------------------------------------------------------------------- */
+/* --- start
+ * ---------------------------------------------------------------------------------------------- */
 
-#define CASE(name) {#name, case_##name}
+#define CASE(name)                                                                                 \
+	{                                                                                          \
+#name, case_##name                                                                 \
+	}
 
 static const struct {
 	const char *name;

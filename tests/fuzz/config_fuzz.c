@@ -76,13 +76,54 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #ifdef FUZZ_STANDALONE
 /* words that get further than random bytes would */
 static const char *const dictionary[] = {
-	"--map-root", "--user", "--kill-children", "--linger", "--address", "--mtu",
-	"--host-loopback", "--host-addr", "--udp-filter", "--udp-timeout", "--hook",
-	"--max-flows", "--max-half-open", "--flow-buffer", "--total-buffer", "--log", "-q",
-	"--live", "-v", "-h", "--help", "--", "-", "-qv", "--mtu=1280", "--log=fd:3", "=", "0",
-	"1", "65536", "1m", "4k", "1024g", "18446744073709551615", "99999999999999999999",
-	"192.0.2.2/24", "2001:db8::2/64", "::1", "127.0.0.1", "192.0.2.9", "2001:db8::9",
-	"endpoint", "port", "count", "count=x", "fd:1", "fd:", "cmd",
+	"--map-root",
+	"--user",
+	"--kill-children",
+	"--linger",
+	"--address",
+	"--mtu",
+	"--host-loopback",
+	"--host-addr",
+	"--udp-filter",
+	"--udp-timeout",
+	"--hook",
+	"--max-flows",
+	"--max-half-open",
+	"--flow-buffer",
+	"--total-buffer",
+	"--log",
+	"-q",
+	"--live",
+	"-v",
+	"-h",
+	"--help",
+	"--",
+	"-",
+	"-qv",
+	"--mtu=1280",
+	"--log=fd:3",
+	"=",
+	"0",
+	"1",
+	"65536",
+	"1m",
+	"4k",
+	"1024g",
+	"18446744073709551615",
+	"99999999999999999999",
+	"192.0.2.2/24",
+	"2001:db8::2/64",
+	"::1",
+	"127.0.0.1",
+	"192.0.2.9",
+	"2001:db8::9",
+	"endpoint",
+	"port",
+	"count",
+	"count=x",
+	"fd:1",
+	"fd:",
+	"cmd",
 };
 
 static size_t random_input(uint8_t *out)
@@ -90,7 +131,8 @@ static size_t random_input(uint8_t *out)
 	size_t n = 0;
 
 	for (long words = random() % 12; words >= 0; words--) {
-		const char *w = dictionary[(size_t)random() % (sizeof(dictionary) / sizeof(dictionary[0]))];
+		const char *w =
+			dictionary[(size_t)random() % (sizeof(dictionary) / sizeof(dictionary[0]))];
 
 		n += (size_t)snprintf((char *)out + n, INPUT_MAX - n, "%s", w);
 		if (random() % 4)

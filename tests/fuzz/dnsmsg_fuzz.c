@@ -2,7 +2,8 @@
 /*
  * dnsmsg_fuzz: the DNS reader and the table of names on arbitrary bytes.
  *
- * LINK: src/names.o src/dnsmsg.o src/base/addr.o src/base/hash.o src/base/util.o src/base/log.o src/base/clock.o
+ * LINK: src/names.o src/dnsmsg.o src/base/addr.o src/base/hash.o src/base/util.o src/base/log.o
+ * src/base/clock.o
  */
 #include "names.h"
 
@@ -47,9 +48,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #ifdef FUZZ_STANDALONE
 static size_t fuzz_seed(unsigned n, uint8_t *out, size_t room)
 {
-	static const uint8_t chain[] = "\x12\x34\x81\x80\0\1\0\2\0\0\0\0\3www\7example\3com\0\0\1\0\1"
-				       "\xc0\x0c\0\5\0\1\0\0\0\x3c\0\4\1c\xc0\x10"
-				       "\xc0\x2d\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\1";
+	static const uint8_t chain[] =
+		"\x12\x34\x81\x80\0\1\0\2\0\0\0\0\3www\7example\3com\0\0\1\0\1"
+		"\xc0\x0c\0\5\0\1\0\0\0\x3c\0\4\1c\xc0\x10"
+		"\xc0\x2d\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\1";
 	static const uint8_t one[] = "\x12\x34\x81\x80\0\1\0\1\0\0\0\0\1a\0\0\x1c\0\1"
 				     "\xc0\x0c\0\x1c\0\1\0\0\0\x3c\0\x10\x20\x01\x0d\xb8"
 				     "\0\0\0\0\0\0\0\0\0\0\0\1";

@@ -301,8 +301,13 @@ static struct conn *conn_new(const struct seg *s)
 	for (struct conn *i = conns; i < conns + CONNS_MAX && c->used; i++)
 		if (!i->used || i->born < c->born)
 			c = i;
-	*c = (struct conn){.used = true, .v6 = s->v6, .peer_port = s->peer_port,
-			   .us_port = s->us_port, .window = WINDOW, .sum = 1, .born = now_ms()};
+	*c = (struct conn){.used = true,
+			   .v6 = s->v6,
+			   .peer_port = s->peer_port,
+			   .us_port = s->us_port,
+			   .window = WINDOW,
+			   .sum = 1,
+			   .born = now_ms()};
 	memcpy(c->peer, s->peer, 16);
 	memcpy(c->us, s->us, 16);
 	return c;
@@ -512,7 +517,8 @@ static void on_tcp_packet(struct seg *s)
 		refuse(s);
 }
 
-/* --- UDP: the error that the port names -------------------------------------------------------- */
+/* --- UDP: the error that the port names --------------------------------------------------------
+ */
 
 struct icmp_answer {
 	uint8_t type, code;

@@ -312,9 +312,9 @@ static void serve_read_rst(int fd)
 }
 
 static void (*const serve_port[])(int fd) = {
-	serve_echo,	  serve_count,	serve_speak_first, serve_rst_later,  serve_rst_unread,
-	serve_slow_reader, serve_flood, serve_urgent,	   serve_simclose,   serve_two_writes,
-	serve_last,	  serve_whoami, serve_close_first, serve_read_rst,
+	serve_echo,	   serve_count,	 serve_speak_first, serve_rst_later, serve_rst_unread,
+	serve_slow_reader, serve_flood,	 serve_urgent,	    serve_simclose,  serve_two_writes,
+	serve_last,	   serve_whoami, serve_close_first, serve_read_rst,
 };
 
 /* --- TCP listeners ------------------------------------------------------------------ */
@@ -436,9 +436,12 @@ static int dgram_recv(int fd, struct dgram *d)
 {
 	char ctl[256];
 	struct iovec iov = {d->data, sizeof(d->data)};
-	struct msghdr m = {.msg_name = &d->peer, .msg_namelen = sizeof(d->peer),
-			   .msg_iov = &iov, .msg_iovlen = 1,
-			   .msg_control = ctl, .msg_controllen = sizeof(ctl)};
+	struct msghdr m = {.msg_name = &d->peer,
+			   .msg_namelen = sizeof(d->peer),
+			   .msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = ctl,
+			   .msg_controllen = sizeof(ctl)};
 	ssize_t n = recvmsg(fd, &m, 0);
 
 	if (n < 0)
@@ -562,8 +565,10 @@ static void serve_udp(int family)
 
 		if (!j)
 			fail("malloc");
-		*j = (struct udpjob){.port = port, .fd = dgram_socket(&mains[family], port),
-				      .fd_port = from, .fd_addr = dgram_socket(&alts[family], port)};
+		*j = (struct udpjob){.port = port,
+				     .fd = dgram_socket(&mains[family], port),
+				     .fd_port = from,
+				     .fd_addr = dgram_socket(&alts[family], port)};
 		detach(answers_main, j);
 	}
 }
@@ -578,8 +583,9 @@ static struct address address_parse(const char *text, int family)
 
 	a.ss.ss_family = (sa_family_t)family;
 	a.len = family == AF_INET ? sizeof(*s4) : sizeof(*s6);
-	if (a.set && inet_pton(family, text, family == AF_INET ? (void *)&s4->sin_addr
-							       : (void *)&s6->sin6_addr) != 1)
+	if (a.set &&
+	    inet_pton(family, text,
+		      family == AF_INET ? (void *)&s4->sin_addr : (void *)&s6->sin6_addr) != 1)
 		fail(text);
 	return a;
 }

@@ -8,7 +8,7 @@ make_certificate() {
 }
 
 make_repository() {
-	git init -q -b main "$TMP/work"
+	git init -q -b main "${TMP:?}/work"
 	head -c 300000 /dev/urandom >"$TMP/work/blob"
 	for i in 1 2 3; do
 		echo "line $i" >>"$TMP/work/file"

@@ -165,7 +165,8 @@ static void acks_once(void)
 	tap_ok(sent_count == 1 && engine_acks_owed(), "that of a small segment may wait");
 	seg(&a, A | P, want, 1);
 	take(&a, got, BIG);
-	tap_ok(sent_count == 2 && last().ack == a.seq, "a second small one is acknowledged at once");
+	tap_ok(sent_count == 2 && last().ack == a.seq,
+	       "a second small one is acknowledged at once");
 	tap_ok(!engine_acks_owed(), "and nothing is owed any more");
 	seg(&a, A | P, want, 10);
 	take(&a, got, BIG);

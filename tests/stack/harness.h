@@ -40,8 +40,8 @@ struct sent {
 
 static struct sent sent[SENT_MAX];
 static unsigned sent_count; /* since sent_clear() */
-static int sink_result; /* what the sink answers */
-static bool sink_loses; /* the sink takes packets and loses them */
+static int sink_result;	    /* what the sink answers */
+static bool sink_loses;	    /* the sink takes packets and loses them */
 static unsigned sink_malformed;
 static bool sink_gso;
 

@@ -15,7 +15,7 @@
 
 static struct flow_rec flow(uint8_t proto, const char *a, unsigned ap, const char *b, unsigned bp)
 {
-	struct flow_rec f = { .proto = proto, .app.port = (uint16_t)ap, .net.port = (uint16_t)bp };
+	struct flow_rec f = {.proto = proto, .app.port = (uint16_t)ap, .net.port = (uint16_t)bp};
 
 	addr_parse(a, &f.app.addr);
 	addr_parse(b, &f.net.addr);

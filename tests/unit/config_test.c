@@ -24,7 +24,7 @@ static int parse(const char *line)
 {
 	int argc = 0;
 
-	words[argc++] = (char *)(uintptr_t)"run";
+	words[argc++] = (char *)(uintptr_t) "run";
 	snprintf(text, sizeof(text), "%s", line);
 	for (char *w = strtok(text, " "); w; w = strtok(NULL, " "))
 		words[argc++] = w;
@@ -37,16 +37,41 @@ static int parse(const char *line)
 static void test_good(void)
 {
 	static const char *const good[] = {
-		"", "--", "cmd", "-- cmd", "-q", "-qv", "-vvv cmd -x", "--map-root", "--user=bob",
-		"--linger 0", "--linger=86400", "--address 192.0.2.2/24",
-		"--address 2001:db8::2/64 --address=10.0.0.1", "--mtu 68", "--mtu=65535",
-		"--mtu 1280 --address 2001:db8::2/64", "--host-loopback 192.0.2.9",
+		"",
+		"--",
+		"cmd",
+		"-- cmd",
+		"-q",
+		"-qv",
+		"-vvv cmd -x",
+		"--map-root",
+		"--user=bob",
+		"--linger 0",
+		"--linger=86400",
+		"--address 192.0.2.2/24",
+		"--address 2001:db8::2/64 --address=10.0.0.1",
+		"--mtu 68",
+		"--mtu=65535",
+		"--mtu 1280 --address 2001:db8::2/64",
+		"--host-loopback 192.0.2.9",
 		"--host-loopback 192.0.2.9 --host-loopback 2001:db8::9",
-		"--host-addr 192.0.2.8 --host-loopback 192.0.2.9", "--udp-filter address",
-		"--udp-timeout 1", "--hook count", "--hook count --hook x=y=z", "--max-flows 1",
-		"--max-flows 50 --max-half-open 10", "--flow-buffer 4096", "--flow-buffer 64k",
-		"--flow-buffer 1G", "--total-buffer 1024g", "--log -", "--log fd:3",
-		"--log=/tmp/x y", "--quiet --live --verbose", "--kill-children", "-",
+		"--host-addr 192.0.2.8 --host-loopback 192.0.2.9",
+		"--udp-filter address",
+		"--udp-timeout 1",
+		"--hook count",
+		"--hook count --hook x=y=z",
+		"--max-flows 1",
+		"--max-flows 50 --max-half-open 10",
+		"--flow-buffer 4096",
+		"--flow-buffer 64k",
+		"--flow-buffer 1G",
+		"--total-buffer 1024g",
+		"--log -",
+		"--log fd:3",
+		"--log=/tmp/x y",
+		"--quiet --live --verbose",
+		"--kill-children",
+		"-",
 	};
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
@@ -92,7 +117,8 @@ static void test_bad(void)
 		{"--address ::/64", "--address: not"},
 		{"--address 10.0.0.1 --address 10.0.0.2 --address 10.0.0.3 --address 10.0.0.4 "
 		 "--address 10.0.0.5 --address 10.0.0.6 --address 10.0.0.7 --address 10.0.0.8 "
-		 "--address 10.0.0.9", "--address: not '10.0.0.9'; allowed: up to 8"},
+		 "--address 10.0.0.9",
+		 "--address: not '10.0.0.9'; allowed: up to 8"},
 		{"--host-loopback 127.0.0.1", "--host-loopback: not"},
 		{"--host-loopback localhost", "--host-loopback: not"},
 		{"--host-loopback 169.254.1.1", "--host-loopback: not"},
@@ -171,7 +197,8 @@ static void test_values(void)
 		       addr_equal(&c.addresses[1].addr, &a),
 	       "addresses with their prefixes");
 	addr_parse("192.0.2.9", &a);
-	tap_ok(addr_equal(&c.host_loopback4, &a) && !c.host_loopback6.b[0], "mapped ones by family");
+	tap_ok(addr_equal(&c.host_loopback4, &a) && !c.host_loopback6.b[0],
+	       "mapped ones by family");
 	parse("--hook a=b --hook c");
 	tap_ok(c.n_hooks == 2 && !strcmp(c.hooks[0], "a=b") && !strcmp(c.hooks[1], "c"),
 	       "hooks in the order given");
@@ -190,7 +217,8 @@ static void test_command(void)
 	parse("-q --");
 	tap_ok(!c.command, "nothing behind it is no command");
 	parse("--log -- cmd");
-	tap_ok(!strcmp(c.log, "--") && !strcmp(c.command[0], "cmd"), "a value may look like an option");
+	tap_ok(!strcmp(c.log, "--") && !strcmp(c.command[0], "cmd"),
+	       "a value may look like an option");
 }
 
 static void test_help(void)

@@ -178,7 +178,10 @@ static void log_written(const struct written *to, const void *data, size_t len)
 
 int udpout_send(const struct stack_sink *sink, const struct udpout *d, bool uso, unsigned mtu)
 {
-	struct written to = {.from = d->from, .app = d->app, .ttl = d->ttl, .tos = d->tos,
+	struct written to = {.from = d->from,
+			     .app = d->app,
+			     .ttl = d->ttl,
+			     .tos = d->tos,
 			     .gso_size = d->gso_size};
 
 	(void)sink;
@@ -192,8 +195,12 @@ void icmp_send_echo_reply(const struct stack_sink *sink, const struct addr *from
 			  const struct addr *app, uint16_t ident, uint16_t seqno, uint8_t ttl,
 			  uint8_t tos, const void *payload, size_t len)
 {
-	struct written to = {.from = {.addr = *from}, .app = {.addr = *app}, .ttl = ttl, .tos = tos,
-			     .ident = ident, .seqno = seqno};
+	struct written to = {.from = {.addr = *from},
+			     .app = {.addr = *app},
+			     .ttl = ttl,
+			     .tos = tos,
+			     .ident = ident,
+			     .seqno = seqno};
 
 	(void)sink;
 	log_written(&to, payload, len);

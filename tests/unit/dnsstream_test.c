@@ -27,7 +27,7 @@ static void got(void *ctx, const uint8_t *msg, size_t len)
 
 int main(void)
 {
-	static const size_t sizes[] = { 12, 0, 1, 512, 65535, 3 };
+	static const size_t sizes[] = {12, 0, 1, 512, 65535, 3};
 	static uint8_t stream[70000];
 	size_t total = 0;
 

@@ -74,8 +74,9 @@ static void odd_bytes(void)
 
 static void keeps_local(void)
 {
-	static const char conf[] = "nameserver 127.0.0.53\nnameserver 10.0.0.2\nnameserver 9.9.9.9\n"
-				   "nameserver ::1\nnameserver fd00::2\n";
+	static const char conf[] =
+		"nameserver 127.0.0.53\nnameserver 10.0.0.2\nnameserver 9.9.9.9\n"
+		"nameserver ::1\nnameserver fd00::2\n";
 	struct addr own[3] = {0};
 	struct hostdns h;
 

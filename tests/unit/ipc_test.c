@@ -76,13 +76,20 @@ static void test_counts(void)
 	static const struct {
 		uint32_t type, count;
 	} bad[] = {
-		{0, 0},		       {IPC_TYPE_MAX, 0},
-		{UINT32_MAX, 1},       {IPC_READY, 1},
-		{IPC_OWNER_QUERY, 0},  {IPC_OWNER_QUERY, IPC_BATCH + 1},
-		{IPC_OWNER_ANSWER, 0}, {IPC_OWNER_ANSWER, UINT32_MAX},
-		{IPC_FLOW_END, 0},     {IPC_FLOW_END, 2},
-		{IPC_NOTICE, 0},       {IPC_NOTICE, 256},
-		{IPC_OWNER, 0},	       {IPC_OWNER, 2},
+		{0, 0},
+		{IPC_TYPE_MAX, 0},
+		{UINT32_MAX, 1},
+		{IPC_READY, 1},
+		{IPC_OWNER_QUERY, 0},
+		{IPC_OWNER_QUERY, IPC_BATCH + 1},
+		{IPC_OWNER_ANSWER, 0},
+		{IPC_OWNER_ANSWER, UINT32_MAX},
+		{IPC_FLOW_END, 0},
+		{IPC_FLOW_END, 2},
+		{IPC_NOTICE, 0},
+		{IPC_NOTICE, 256},
+		{IPC_OWNER, 0},
+		{IPC_OWNER, 2},
 		{IPC_STOP, 1},
 	};
 	static struct ipc_msg m;
@@ -97,18 +104,54 @@ static void test_counts(void)
 }
 
 /* each makes one thing wrong in an otherwise good message */
-static void no_host_end(struct ipc_msg *m) { memset(m->flow.host, 'x', sizeof(m->flow.host)); }
-static void bad_state(struct ipc_msg *m) { m->flow.rec.state = FLOW_STATE_MAX; }
-static void bad_reason(struct ipc_msg *m) { m->flow.rec.reason = FLOW_REASON_MAX; }
-static void bad_verdict(struct ipc_msg *m) { m->flow.rec.verdict = 2; }
-static void bad_flow_why(struct ipc_msg *m) { m->flow.rec.owner_why = OWNER_WHY_MAX; }
-static void no_id(struct ipc_msg *m) { m->owner.id = 0; }
-static void many_parents(struct ipc_msg *m) { m->owner.parents_len = OWNER_PARENTS_MAX + 1; }
-static void no_user_end(struct ipc_msg *m) { memset(m->owner.user, 'x', sizeof(m->owner.user)); }
-static void no_comm_end(struct ipc_msg *m) { memset(m->owner.comm, 'x', sizeof(m->owner.comm)); }
-static void no_exe_end(struct ipc_msg *m) { memset(m->owner.exe, 'x', sizeof(m->owner.exe)); }
-static void no_cmd_end(struct ipc_msg *m) { memset(m->owner.cmdline, 'x', sizeof(m->owner.cmdline)); }
-static void no_cgroup_end(struct ipc_msg *m) { memset(m->owner.cgroup, 'x', sizeof(m->owner.cgroup)); }
+static void no_host_end(struct ipc_msg *m)
+{
+	memset(m->flow.host, 'x', sizeof(m->flow.host));
+}
+static void bad_state(struct ipc_msg *m)
+{
+	m->flow.rec.state = FLOW_STATE_MAX;
+}
+static void bad_reason(struct ipc_msg *m)
+{
+	m->flow.rec.reason = FLOW_REASON_MAX;
+}
+static void bad_verdict(struct ipc_msg *m)
+{
+	m->flow.rec.verdict = 2;
+}
+static void bad_flow_why(struct ipc_msg *m)
+{
+	m->flow.rec.owner_why = OWNER_WHY_MAX;
+}
+static void no_id(struct ipc_msg *m)
+{
+	m->owner.id = 0;
+}
+static void many_parents(struct ipc_msg *m)
+{
+	m->owner.parents_len = OWNER_PARENTS_MAX + 1;
+}
+static void no_user_end(struct ipc_msg *m)
+{
+	memset(m->owner.user, 'x', sizeof(m->owner.user));
+}
+static void no_comm_end(struct ipc_msg *m)
+{
+	memset(m->owner.comm, 'x', sizeof(m->owner.comm));
+}
+static void no_exe_end(struct ipc_msg *m)
+{
+	memset(m->owner.exe, 'x', sizeof(m->owner.exe));
+}
+static void no_cmd_end(struct ipc_msg *m)
+{
+	memset(m->owner.cmdline, 'x', sizeof(m->owner.cmdline));
+}
+static void no_cgroup_end(struct ipc_msg *m)
+{
+	memset(m->owner.cgroup, 'x', sizeof(m->owner.cgroup));
+}
 
 static void no_parent_end(struct ipc_msg *m)
 {
@@ -179,7 +222,9 @@ static void test_descriptors(void)
 		char room[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} control = {{0}};
-	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr mh = {.msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = &control,
 			    .msg_controllen = sizeof(control)};
 	struct cmsghdr *c = CMSG_FIRSTHDR(&mh);
 	unsigned before = open_fds();

@@ -111,7 +111,8 @@ static int try_setuid(void)
 
 static int try_loop(void)
 {
-	int ep = epoll_create1(EPOLL_CLOEXEC), tcp = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	int ep = epoll_create1(EPOLL_CLOEXEC),
+	    tcp = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	int udp = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct epoll_event ev = {.events = EPOLLIN};
 	int pending;
@@ -176,14 +177,25 @@ static int locked(int (*fn)(void))
 static const struct {
 	const char *name;
 	int (*fn)(void);
-} killed[] = {
-	{"openat", try_openat},	     {"execve", try_execve},	   {"socket(AF_UNIX)", try_unix},
-	{"raw socket", try_raw},     {"netlink socket", try_netlink}, {"ptrace", try_ptrace},
-	{"fork", try_fork},	     {"kill another", try_kill},   {"executable memory", try_exec_memory},
-	{"unlink", try_unlink},      {"setuid", try_setuid},
-	{"TUN ioctl", try_tun_ioctl}, {"prctl", try_prctl},
-}, works[] = {
-	{"loop and sockets", try_loop}, {"memory", try_memory},
+} killed[] =
+	{
+		{"openat", try_openat},
+		{"execve", try_execve},
+		{"socket(AF_UNIX)", try_unix},
+		{"raw socket", try_raw},
+		{"netlink socket", try_netlink},
+		{"ptrace", try_ptrace},
+		{"fork", try_fork},
+		{"kill another", try_kill},
+		{"executable memory", try_exec_memory},
+		{"unlink", try_unlink},
+		{"setuid", try_setuid},
+		{"TUN ioctl", try_tun_ioctl},
+		{"prctl", try_prctl},
+},
+  works[] = {
+	  {"loop and sockets", try_loop},
+	  {"memory", try_memory},
 };
 
 static int wait_for_ever(void)
@@ -272,8 +284,8 @@ int main(void)
 		}
 		int status = locked(killed[i].fn);
 
-		if (!tap_ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS, "locked: %s is killed",
-			    killed[i].name))
+		if (!tap_ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS,
+			    "locked: %s is killed", killed[i].name))
 			printf("# wait status %#x\n", (unsigned)status);
 	}
 	return tap_done();

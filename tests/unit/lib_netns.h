@@ -27,7 +27,7 @@ static inline int netns_write(const char *path, const char *text)
 /** netns_enter_as - a user (our uid, or 0 for it) and a network namespace; NULL, or why not */
 static inline const char *netns_enter_as(bool map_root)
 {
-	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+	struct ifreq ifr = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
 	unsigned uid = getuid(), gid = getgid();
 	char umap[64], gmap[64];
 	int fd, bad;
@@ -36,8 +36,8 @@ static inline const char *netns_enter_as(bool map_root)
 	snprintf(gmap, sizeof(gmap), "%u %u 1", map_root ? 0 : gid, gid);
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNET))
 		return "no user namespaces here";
-	if (netns_write("/proc/self/setgroups", "deny") || netns_write("/proc/self/uid_map", umap) ||
-	    netns_write("/proc/self/gid_map", gmap))
+	if (netns_write("/proc/self/setgroups", "deny") ||
+	    netns_write("/proc/self/uid_map", umap) || netns_write("/proc/self/gid_map", gmap))
 		return "the user map can't be written";
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	bad = ioctl(fd, SIOCSIFFLAGS, &ifr);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages: one write(2) each, never longer than the buffer, and no more than one a second of a kind.
- * LINK: src/base/log.o src/base/util.o
+ * Messages: one write(2) each, never longer than the buffer, and no more than one a second of a
+ * kind. LINK: src/base/log.o src/base/util.o
  */
 #include "base/log.h"
 
@@ -28,7 +28,8 @@ static void limit(void)
 	tap_ok(log_limit_pass(&l, t + NSEC_PER_SEC, &held) && held == 999,
 	       "the next one says how many were held back");
 	tap_ok(!log_limit_pass(&l, t + NSEC_PER_SEC + 1, &held), "and begins a new second");
-	tap_ok(log_limit_pass(&l, t + 9 * NSEC_PER_SEC, &held) && held == 1, "the count begins anew");
+	tap_ok(log_limit_pass(&l, t + 9 * NSEC_PER_SEC, &held) && held == 1,
+	       "the count begins anew");
 }
 
 /** said - what @n bytes of text make stderr receive, message by message; returns how many */

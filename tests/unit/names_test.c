@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * LINK: src/names.o src/dnsmsg.o src/base/addr.o src/base/hash.o src/base/util.o src/base/log.o src/base/clock.o
+ * LINK: src/names.o src/dnsmsg.o src/base/addr.o src/base/hash.o src/base/util.o src/base/log.o
+ * src/base/clock.o
  */
 #include "names.h"
 
@@ -59,7 +60,7 @@ int main(void)
 	void *shared = calloc(1, names_shared_size(4));
 	struct names *n = names_new(4, shared);
 	char out[NAMES_HOST_MAX], name[16];
-	uint8_t junk[20] = { 0 };
+	uint8_t junk[20] = {0};
 	struct addr a;
 	uint32_t slot;
 

@@ -22,7 +22,7 @@
 #include "../lib/tap.h"
 #include "base/util.h"
 
-#define SLOT 65600
+#define SLOT	65600
 #define WAIT_MS 5000
 
 struct netsock_set {
@@ -228,7 +228,8 @@ static void any_size(bool v4, size_t size)
 /** boundaries_stay - many datagrams of many sizes reach an ordinary socket one by one */
 static void boundaries_stay(bool v4)
 {
-	static const size_t sizes[] = {100, 100, 100, 60, 100, 100, 0, 100, 0, 0, 1, 1, 1, 1400, 1400};
+	static const size_t sizes[] = {100, 100, 100, 60, 100, 100,  0,	  100,
+				       0,   0,	 1,   1,  1,   1400, 1400};
 	struct netsock_dgram d[150];
 	struct addrport at;
 	int peer = peer_open(v4, &at), fd = netsock_udp_open(&set, v4, 0, 1), ttl, tos, good = 0;

@@ -71,7 +71,8 @@ static int link_up(int lfd, const struct addrport *at, int *peer)
 
 	tap_ok(rc == 0 || rc == -EINPROGRESS, "connect begins");
 	*peer = accept(lfd, NULL, NULL);
-	tap_ok(wait_event(&token) & EPOLLOUT && token == TOKEN, "connected: writable, by its token");
+	tap_ok(wait_event(&token) & EPOLLOUT && token == TOKEN,
+	       "connected: writable, by its token");
 	tap_is(netsock_error(fd), 0, "no error");
 	return fd;
 }
@@ -105,11 +106,14 @@ static void bytes(int lfd, const struct addrport *at)
 	tap_is(netsock_sendv(fd, iov, 20), 16, "no more than sixteen pieces at once");
 	tap_is(read(peer, got, sizeof(got)), 16, "and those arrive");
 	tap_ok(send(peer, "xy", 2, 0) == 2 && send(peer, "!", 1, MSG_OOB) == 1 &&
-		       send(peer, "z", 1, 0) == 1 && !shutdown(peer, SHUT_WR), "urgent byte sent");
-	while (wait_event(&token) && !(recv(fd, got, 1, MSG_PEEK) == 1 && recv(fd, got, 4, MSG_PEEK) == 4))
+		       send(peer, "z", 1, 0) == 1 && !shutdown(peer, SHUT_WR),
+	       "urgent byte sent");
+	while (wait_event(&token) &&
+	       !(recv(fd, got, 1, MSG_PEEK) == 1 && recv(fd, got, 4, MSG_PEEK) == 4))
 		;
 	memset(got, 0, sizeof(got));
-	for (ssize_t n, all = 0; (n = netsock_recv(fd, got + all, sizeof(got) - (size_t)all - 1)) > 0;)
+	for (ssize_t n, all = 0;
+	     (n = netsock_recv(fd, got + all, sizeof(got) - (size_t)all - 1)) > 0;)
 		all += n;
 	tap_ok(!strcmp(got, "xy!z"), "urgent data stay in their place");
 	tap_is(netsock_recv(fd, got, sizeof(got)), 0, "then the FIN");

@@ -16,7 +16,7 @@
 
 static void say(struct outbox *o, unsigned n)
 {
-	struct ipc_msg m = { .type = IPC_NOTICE };
+	struct ipc_msg m = {.type = IPC_NOTICE};
 
 	m.count = (uint32_t)snprintf(m.text, sizeof(m.text), "message %u", n);
 	outbox_send(o, &m);
@@ -56,7 +56,7 @@ int main(void)
 	tap_is(next, 5001, "all arrive, in order");
 	tap_is(outbox_lost(o), 0, "none is lost");
 
-	struct ipc_msg big = { .type = IPC_FLOW_END, .count = 1 };
+	struct ipc_msg big = {.type = IPC_FLOW_END, .count = 1};
 
 	for (unsigned i = 0; i < 2 * OUTBOX_MAX / sizeof(big.flow); i++)
 		outbox_send(o, &big);

@@ -16,7 +16,7 @@ static struct owner_sent sent;
 /** tell - what the supervisor does before an answer that names @id */
 static void tell(struct owner_cache *c, uint32_t id)
 {
-	struct owner o = { .id = id, .uid = id + 1 };
+	struct owner o = {.id = id, .uid = id + 1};
 
 	if (!owner_sent_known(&sent, id))
 		owner_cache_add(c, &o);

@@ -3,7 +3,8 @@
  * The test looks its own sockets up, and those of its children: this process is
  * the keeper of the tree. No privilege needed.
  *
- * LINK: src/owner.o src/owner_proc.o src/owner_ident.o src/owner_sockdiag.o src/base/addr.o src/base/clock.o src/base/util.o src/base/log.o
+ * LINK: src/owner.o src/owner_proc.o src/owner_ident.o src/owner_sockdiag.o src/base/addr.o
+ * src/base/clock.o src/base/util.o src/base/log.o
  */
 #include "owner_proc.h"
 
@@ -43,7 +44,7 @@ static uint32_t inode_of(int fd)
 
 static struct owner_want find(uint32_t inode)
 {
-	struct owner_want w = { .inode = inode, .uid = getuid() };
+	struct owner_want w = {.inode = inode, .uid = getuid()};
 
 	owner_proc_find(op, &w, 1);
 	return w;
@@ -72,7 +73,8 @@ static void child_main(int in, int out)
 		if (cmd == 's')
 			inode = inode_of(socket(AF_INET, SOCK_DGRAM, 0));
 		else if (cmd == 'e')
-			execl("/bin/sh", "sh", "-c", "echo x; read line; exit 0", "the argument", NULL);
+			execl("/bin/sh", "sh", "-c", "echo x; read line; exit 0", "the argument",
+			      NULL);
 		if (write(out, &inode, sizeof(inode)) < 0)
 			break;
 	}
@@ -82,7 +84,7 @@ static void child_main(int in, int out)
 static struct child child_new(void)
 {
 	int in[2], out[2];
-	struct child c = { 0 };
+	struct child c = {0};
 
 	if (pipe2(in, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
 		exit(1);
@@ -187,7 +189,7 @@ static void child_cases(void)
 /* asked by a user to whom the holder's /proc/PID/fd is closed */
 static int ask_as_nobody(uint32_t inode)
 {
-	struct owner_want w = { .inode = inode, .uid = 0 };
+	struct owner_want w = {.inode = inode, .uid = 0};
 	struct owner_proc *other;
 
 	if (setgid(65534) || setuid(65534))
@@ -269,8 +271,8 @@ static void batch_case(void)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(w); i++) {
 		fd[i] = sock();
-		w[ARRAY_SIZE(w) - 1 - i] = (struct owner_want){ .inode = inode_of(fd[i]),
-								.uid = getuid() };
+		w[ARRAY_SIZE(w) - 1 - i] =
+			(struct owner_want){.inode = inode_of(fd[i]), .uid = getuid()};
 	}
 	walks = owner_proc_stats(op)->walks;
 	owner_proc_find(op, w, ARRAY_SIZE(w));
@@ -369,13 +371,13 @@ static void many_case(void)
 /* the whole way, from a 5-tuple, in a namespace of our own */
 static void db_case(void)
 {
-	struct owner_db_config cfg = { .keeper = getpid() };
+	struct owner_db_config cfg = {.keeper = getpid()};
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
-	struct owner_query q[2] = { { .proto = IPPROTO_UDP }, { .proto = IPPROTO_ICMP } };
+	struct owner_query q[2] = {{.proto = IPPROTO_UDP}, {.proto = IPPROTO_ICMP}};
 	struct owner_answer a[2];
 	struct owner_db *db;
-	struct addrport to = { .port = 53 };
+	struct addrport to = {.port = 53};
 	int fd, ping;
 
 	cfg.diag_fd = owner_sockdiag_open();
@@ -388,7 +390,7 @@ static void db_case(void)
 	q[0].net = to;
 	ping = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_ICMP);
 	if (ping >= 0) {
-		struct sockaddr_in any = { .sin_family = AF_INET };
+		struct sockaddr_in any = {.sin_family = AF_INET};
 
 		tap_is(bind(ping, (struct sockaddr *)&any, sizeof(any)), 0, "ping socket bound");
 		len = sizeof(ss);
@@ -401,7 +403,8 @@ static void db_case(void)
 	tap_is(a[0].why, OWNER_KNOWN, "UDP by 5-tuple: known");
 	tap_is(a[0].uid, getuid(), "uid");
 	tap_is(a[0].inode, inode_of(fd), "inode");
-	tap_ok(owner_db_get(db, a[0].owner) && owner_db_get(db, a[0].owner)->pid == getpid(), "pid");
+	tap_ok(owner_db_get(db, a[0].owner) && owner_db_get(db, a[0].owner)->pid == getpid(),
+	       "pid");
 	if (ping >= 0) {
 		tap_is(a[1].why, OWNER_KNOWN, "a ping socket by its identifier: known");
 		tap_is(a[1].inode, inode_of(ping), "its inode");
@@ -425,22 +428,23 @@ static void stat_table(void)
 		const char *text, *comm;
 		int ppid, err;
 	} t[] = {
-		{ "1 (a) S 7 1 1 0 -1 4 9 0 0 0 0 0 0 0 20 0 1 0 55 1 2 3 66 5 77 0", "a", 7, 0 },
-		{ "1 (x) R 9 (y) S 8 1 1 0 -1 4 9 0 0 0 0 0 0 0 20 0 1 0 55 1 2 3 66 5 77 0",
-		  "x) R 9 (y", 8, 0 },
-		{ "1 () S 7 1 1 0 -1 4 9 0 0 0 0 0 0 0 20 0 1 0 55 1 2 3 66 5 77 0", "", 7, 0 },
-		{ "1 (a) S 7 1 1", "", 0, -EBADMSG },
-		{ "1 a S 7", "", 0, -EBADMSG },
-		{ "1 )a( S 7", "", 0, -EBADMSG },
-		{ "", "", 0, -EBADMSG },
+		{"1 (a) S 7 1 1 0 -1 4 9 0 0 0 0 0 0 0 20 0 1 0 55 1 2 3 66 5 77 0", "a", 7, 0},
+		{"1 (x) R 9 (y) S 8 1 1 0 -1 4 9 0 0 0 0 0 0 0 20 0 1 0 55 1 2 3 66 5 77 0",
+		 "x) R 9 (y", 8, 0},
+		{"1 () S 7 1 1 0 -1 4 9 0 0 0 0 0 0 0 20 0 1 0 55 1 2 3 66 5 77 0", "", 7, 0},
+		{"1 (a) S 7 1 1", "", 0, -EBADMSG},
+		{"1 a S 7", "", 0, -EBADMSG},
+		{"1 )a( S 7", "", 0, -EBADMSG},
+		{"", "", 0, -EBADMSG},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
 		struct owner_stat s;
 		int err = owner_stat_parse(t[i].text, strlen(t[i].text), &s);
 
-		tap_ok(err == t[i].err && (err || (s.ppid == t[i].ppid && !strcmp(s.comm, t[i].comm) &&
-						   s.start_ticks == 55 && s.code == 66 && s.stack == 77)),
+		tap_ok(err == t[i].err &&
+			       (err || (s.ppid == t[i].ppid && !strcmp(s.comm, t[i].comm) &&
+					s.start_ticks == 55 && s.code == 66 && s.stack == 77)),
 		       "stat line %u", i);
 	}
 }

@@ -30,7 +30,7 @@ static int diag;
 
 static struct owner_query query_of(int fd, int proto)
 {
-	struct owner_query q = { .proto = (uint8_t)proto };
+	struct owner_query q = {.proto = (uint8_t)proto};
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
 
@@ -86,11 +86,11 @@ static int tcp_pair(int family, const char *text, int *lst, int *srv)
 	*lst = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (listen(*lst, 8) || getsockname(*lst, (struct sockaddr *)&ss, &len))
 		return -1;
-	struct addrport to = { .port = ntohs(((struct sockaddr_in6 *)&ss)->sin6_port) };
+	struct addrport to = {.port = ntohs(((struct sockaddr_in6 *)&ss)->sin6_port)};
 
 	addr_parse(text, &to.addr);
 	if (family == AF_INET6) {
-		struct sockaddr_in6 s6 = { .sin6_family = AF_INET6, .sin6_port = htons(to.port) };
+		struct sockaddr_in6 s6 = {.sin6_family = AF_INET6, .sin6_port = htons(to.port)};
 
 		memcpy(&s6.sin6_addr, to.addr.b, 16);
 		if (connect(c, (struct sockaddr *)&s6, sizeof(s6)))
@@ -110,9 +110,9 @@ static void tcp_cases(void)
 		const char *name, *addr;
 		int family;
 	} cases[] = {
-		{ "TCP over IPv4", "127.0.0.1", AF_INET },
-		{ "TCP over IPv6", "::1", AF_INET6 },
-		{ "TCP over IPv4 by an AF_INET6 socket", "127.0.0.1", AF_INET6 },
+		{"TCP over IPv4", "127.0.0.1", AF_INET},
+		{"TCP over IPv6", "::1", AF_INET6},
+		{"TCP over IPv4 by an AF_INET6 socket", "127.0.0.1", AF_INET6},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -134,7 +134,7 @@ static void tcp_cases(void)
 /* a listener at the very address that a connection would have, which is not there */
 static void listener_case(void)
 {
-	struct owner_query q = { .proto = IPPROTO_TCP, .app.port = 7003, .net.port = 80 };
+	struct owner_query q = {.proto = IPPROTO_TCP, .app.port = 7003, .net.port = 80};
 	struct sockaddr_storage ss;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -149,8 +149,8 @@ static void listener_case(void)
 static int udp_sock(int family, uint16_t port, bool reuse)
 {
 	int on = 1, fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in6 s6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
-	struct sockaddr_in s4 = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in6 s6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	struct sockaddr_in s4 = {.sin_family = AF_INET, .sin_port = htons(port)};
 
 	if (reuse)
 		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
@@ -162,7 +162,7 @@ static int udp_sock(int family, uint16_t port, bool reuse)
 
 static struct owner_query udp_query(uint16_t port, const char *app, const char *net)
 {
-	struct owner_query q = { .proto = IPPROTO_UDP, .app.port = port, .net.port = 53 };
+	struct owner_query q = {.proto = IPPROTO_UDP, .app.port = port, .net.port = 53};
 
 	addr_parse(app, &q.app.addr);
 	addr_parse(net, &q.net.addr);
@@ -175,7 +175,7 @@ static void udp_cases(void)
 	struct owner_query q6 = udp_query(7001, "::1", "2001:db8::53");
 	int fd = udp_sock(AF_INET, 7001, false), two;
 	struct sockaddr_storage ss;
-	struct addrport to = { .port = 9 };
+	struct addrport to = {.port = 9};
 	struct owner_query c;
 
 	expect_sock("unconnected UDP over IPv4", &q, fd);
@@ -248,12 +248,14 @@ static void destroy_cases(void)
 	tap_is(errno, ECONNABORTED, "ECONNABORTED");
 	tap_is(owner_sockdiag_destroy(diag, &q), -ENOENT, "a second time there is no socket");
 	gone.app.port = query_of(lst, IPPROTO_TCP).app.port;
-	tap_is(owner_sockdiag_destroy(diag, &gone), -ENOENT, "a listener is not ended in its place");
+	tap_is(owner_sockdiag_destroy(diag, &gone), -ENOENT,
+	       "a listener is not ended in its place");
 	close(c);
 	close(srv);
 	c = socket(AF_INET, SOCK_STREAM, 0);
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(gone.app.port),
-				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons(gone.app.port),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	tap_is(connect(c, (struct sockaddr *)&to, sizeof(to)), 0, "the listener still listens");
 	close(c);
 	close(lst);
@@ -267,7 +269,8 @@ static void destroy_cases(void)
 static void timing(void)
 {
 	int lst, srv, c = tcp_pair(AF_INET, "127.0.0.1", &lst, &srv);
-	struct owner_query q = query_of(c, IPPROTO_TCP), u = udp_query(7004, "127.0.0.1", "1.2.3.4");
+	struct owner_query q = query_of(c, IPPROTO_TCP),
+			   u = udp_query(7004, "127.0.0.1", "1.2.3.4");
 	int fd = udp_sock(AF_INET, 7004, false);
 	uint64_t t0 = clock_mono_ns(), t1;
 
@@ -291,12 +294,14 @@ static int inside(int ctl, bool map_root)
 	union {
 		struct cmsghdr align;
 		char buf[CMSG_SPACE(sizeof(int))];
-	} u = { .buf = { 0 } };
+	} u = {.buf = {0}};
 	int lst, srv, c, fd;
 	struct owner_query q;
-	struct iovec iov = { &q, sizeof(q) };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.buf,
-			    .msg_controllen = sizeof(u.buf) };
+	struct iovec iov = {&q, sizeof(q)};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = u.buf,
+			   .msg_controllen = sizeof(u.buf)};
 	char byte;
 
 	if (netns_enter_as(map_root))
@@ -304,7 +309,7 @@ static int inside(int ctl, bool map_root)
 	c = tcp_pair(AF_INET, "127.0.0.1", &lst, &srv);
 	q = query_of(c, IPPROTO_TCP);
 	fd = owner_sockdiag_open();
-	u.align = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+	u.align = (struct cmsghdr){CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
 	memcpy(CMSG_DATA(&u.align), &fd, sizeof(fd));
 	if (sendmsg(ctl, &m, 0) < 0)
 		return 1;
@@ -314,9 +319,11 @@ static int inside(int ctl, bool map_root)
 static int receive(int ctl, struct owner_query *q)
 {
 	char buf[CMSG_SPACE(sizeof(int))];
-	struct iovec iov = { q, sizeof(*q) };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = buf,
-			    .msg_controllen = sizeof(buf) };
+	struct iovec iov = {q, sizeof(*q)};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = buf,
+			   .msg_controllen = sizeof(buf)};
 	int fd = -1;
 
 	if (recvmsg(ctl, &m, 0) == sizeof(*q) && CMSG_FIRSTHDR(&m))

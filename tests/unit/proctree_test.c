@@ -14,7 +14,8 @@
 
 #include "../lib/tap.h"
 
-/** family - a child with @depth generations below it, each in a session of its own; deaf to SIGTERM */
+/** family - a child with @depth generations below it, each in a session of its own; deaf to SIGTERM
+ */
 static pid_t family(int depth, int ready)
 {
 	pid_t pid = fork();

@@ -2,7 +2,8 @@
 /*
  * With the argument "show" prints a table of many kinds of rows, to look at.
  *
- * LINK: src/record.o src/record_json.o src/communityid.o src/sink.o src/table.o src/base/addr.o src/base/util.o
+ * LINK: src/record.o src/record_json.o src/communityid.o src/sink.o src/table.o src/base/addr.o
+ * src/base/util.o
  */
 #include "record.h"
 
@@ -39,10 +40,18 @@ const char *flow_reason_text(unsigned reason)
 
 static struct owner curl(void)
 {
-	struct owner o = { .id = 7, .uid = 1000, .gid = 1000, .pid = 4242, .start_ns = 5,
-			   .user = "alice", .comm = "curl", .exe = "/usr/bin/curl",
-			   .cmdline = "curl https://example.org", .cgroup = "/user.slice",
-			   .parents_len = 2, .parents = { { 100, "bash" }, { 1, "init" } } };
+	struct owner o = {.id = 7,
+			  .uid = 1000,
+			  .gid = 1000,
+			  .pid = 4242,
+			  .start_ns = 5,
+			  .user = "alice",
+			  .comm = "curl",
+			  .exe = "/usr/bin/curl",
+			  .cmdline = "curl https://example.org",
+			  .cgroup = "/user.slice",
+			  .parents_len = 2,
+			  .parents = {{100, "bash"}, {1, "init"}}};
 
 	return o;
 }
@@ -50,12 +59,22 @@ static struct owner curl(void)
 static struct flow_rec flow(uint8_t proto)
 {
 	struct flow_rec f = {
-		.id = 1234567890123ull, .proto = proto, .state = FLOW_CLOSING,
-		.reason = FLOW_ENDED_FIN, .owner = 7, .owner_uid = 1000, .cookie = 99, .inode = 77,
-		.start_wall = 1795222923123456000ull, .start = 10 * NSEC_PER_SEC,
-		.connected = 10 * NSEC_PER_SEC + 12345678, .first_byte = 10 * NSEC_PER_SEC + 20000000,
-		.last = 13 * NSEC_PER_SEC, .end = 13 * NSEC_PER_SEC + 500000000,
-		.up = { 517, 4, 1, 0 }, .down = { 123456, 9, 1, 0 },
+		.id = 1234567890123ull,
+		.proto = proto,
+		.state = FLOW_CLOSING,
+		.reason = FLOW_ENDED_FIN,
+		.owner = 7,
+		.owner_uid = 1000,
+		.cookie = 99,
+		.inode = 77,
+		.start_wall = 1795222923123456000ull,
+		.start = 10 * NSEC_PER_SEC,
+		.connected = 10 * NSEC_PER_SEC + 12345678,
+		.first_byte = 10 * NSEC_PER_SEC + 20000000,
+		.last = 13 * NSEC_PER_SEC,
+		.end = 13 * NSEC_PER_SEC + 500000000,
+		.up = {517, 4, 1, 0},
+		.down = {123456, 9, 1, 0},
 	};
 
 	addr_parse("192.0.2.10", &f.app.addr);
@@ -99,7 +118,8 @@ static void json_cases(void)
 
 	tap_ok(!strcmp(text_at(j, "timestamp", NULL, NULL), "2026-11-21T01:02:06.623456+0000"),
 	       "timestamp: %s", text_at(j, "timestamp", NULL, NULL));
-	tap_ok(!strcmp(text_at(j, "flow", "start", NULL), "2026-11-21T01:02:03.123456+0000"), "start");
+	tap_ok(!strcmp(text_at(j, "flow", "start", NULL), "2026-11-21T01:02:03.123456+0000"),
+	       "start");
 	tap_is(number_at(j, "flow_id", NULL, NULL), 1234567890123ll, "flow_id");
 	tap_ok(!strcmp(text_at(j, "event_type", NULL, NULL), "flow"), "event_type");
 	tap_ok(!strcmp(text_at(j, "src_ip", NULL, NULL), "192.0.2.10"), "src_ip");
@@ -114,9 +134,9 @@ static void json_cases(void)
 	tap_ok(!strcmp(text_at(j, "weir", "reason", NULL), "fin"), "our reason");
 	tap_ok(!strcmp(text_at(j, "weir", "host", NULL), "example.org"), "host");
 	tap_is(number_at(j, "weir", "owner", "pid"), 4242, "pid");
-	tap_is(json_array_size(json_object_get(
-		       json_object_get(json_object_get(j, "weir"), "owner"), "parents")), 2,
-	       "parents");
+	tap_is(json_array_size(json_object_get(json_object_get(json_object_get(j, "weir"), "owner"),
+					       "parents")),
+	       2, "parents");
 	tap_ok(!strcmp(text_at(j, "weir", "close", "app"), "fin"), "how the program closed");
 	tap_ok(json_real_value(json_object_get(json_object_get(j, "weir"), "connect_ms")) == 12.345,
 	       "connect_ms");
@@ -160,15 +180,18 @@ static void hostile_text(void)
 	static const struct {
 		const char *in, *out;
 	} t[] = {
-		{ "plain", "plain" },
-		{ "\xc3\xa4", "\xc3\xa4" },
-		{ "a\xff" "b", "a\xef\xbf\xbd" "b" },
-		{ "\xc3", "\xef\xbf\xbd" },
-		{ "\xc0\x80", "\xef\xbf\xbd\xef\xbf\xbd" },
-		{ "\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
-		{ "\xf4\x90\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
-		{ "\xe2\x82", "\xef\xbf\xbd\xef\xbf\xbd" },
-		{ "\x1b[31m\"\\", "\x1b[31m\"\\" },
+		{"plain", "plain"},
+		{"\xc3\xa4", "\xc3\xa4"},
+		{"a\xff"
+		 "b",
+		 "a\xef\xbf\xbd"
+		 "b"},
+		{"\xc3", "\xef\xbf\xbd"},
+		{"\xc0\x80", "\xef\xbf\xbd\xef\xbf\xbd"},
+		{"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
+		{"\xf4\x90\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
+		{"\xe2\x82", "\xef\xbf\xbd\xef\xbf\xbd"},
+		{"\x1b[31m\"\\", "\x1b[31m\"\\"},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(t); i++) {
@@ -185,7 +208,7 @@ static void hostile_text(void)
 
 static int try_log(const char *log, char *err, size_t size)
 {
-	struct record_config cfg = { .log = log, .out_fd = 2 };
+	struct record_config cfg = {.log = log, .out_fd = 2};
 	struct record *r;
 	int res = record_new(&cfg, &r, err, size);
 
@@ -239,14 +262,15 @@ static void log_file(void)
 {
 	char err[200], path[] = "/tmp/record_test.XXXXXX", spec[16];
 	int fd = mkstemp(path);
-	struct record_config cfg = { .log = path, .out_fd = 2 };
+	struct record_config cfg = {.log = path, .out_fd = 2};
 	struct flow_rec f = flow(IPPROTO_TCP);
 	struct owner o = curl();
 	struct record *r;
 	bool whole;
 
 	record_new(&cfg, &r, err, sizeof(err));
-	tap_ok(record_log_fd(r) >= 0 && fcntl(record_log_fd(r), F_GETFD) & FD_CLOEXEC, "close-on-exec");
+	tap_ok(record_log_fd(r) >= 0 && fcntl(record_log_fd(r), F_GETFD) & FD_CLOEXEC,
+	       "close-on-exec");
 	for (int i = 0; i < 10; i++)
 		record_end(r, &f, &o, "example.org");
 	tap_is(record_flush(r), 0, "nothing waits");
@@ -277,7 +301,7 @@ static void one_write_a_line(void)
 {
 	int p[2];
 	char spec[16], err[200], buf[4096];
-	struct record_config cfg = { .log = spec, .out_fd = 2 };
+	struct record_config cfg = {.log = spec, .out_fd = 2};
 	struct flow_rec f = flow(IPPROTO_TCP);
 	struct owner o = curl();
 	struct record *r;
@@ -305,7 +329,7 @@ static void log_to_stderr(void)
 {
 	int p[2], old = dup(2);
 	char err[200], buf[4096];
-	struct record_config cfg = { .log = "-", .out_fd = 2 };
+	struct record_config cfg = {.log = "-", .out_fd = 2};
 	struct flow_rec f = flow(IPPROTO_TCP);
 	struct record *r;
 
@@ -327,7 +351,7 @@ static void slow_reader(bool use_socket)
 {
 	int p[2], flags;
 	char spec[16], err[200], buf[65536], *got = NULL;
-	struct record_config cfg = { .log = spec, .out_fd = 2 };
+	struct record_config cfg = {.log = spec, .out_fd = 2};
 	struct flow_rec f = flow(IPPROTO_TCP);
 	struct owner o = curl();
 	struct record *r;
@@ -397,7 +421,7 @@ static void overflow(void)
 static void torn_line(void)
 {
 	char name[] = "/tmp/weir-record-XXXXXX", got[64] = "";
-	struct rlimit before, small = { 4, 0 };
+	struct rlimit before, small = {4, 0};
 	int fd = mkstemp(name);
 	struct sink s;
 
@@ -466,7 +490,7 @@ static void last_lines(void)
 
 static char *table_text(struct table *t, unsigned columns, unsigned rows)
 {
-	struct table_view v = { columns, rows, false };
+	struct table_view v = {columns, rows, false};
 	char *text = NULL;
 	size_t len;
 	FILE *f = open_memstream(&text, &len);
@@ -499,8 +523,9 @@ static unsigned count_lines(const char *text)
 
 static void fill(struct table *t, unsigned n)
 {
-	static const char *const hosts[] = { "example.org", "a-rather-long-name.of-some.cdn.example.net",
-					     NULL, "deb.debian.org" };
+	static const char *const hosts[] = {"example.org",
+					    "a-rather-long-name.of-some.cdn.example.net", NULL,
+					    "deb.debian.org"};
 	struct owner o = curl();
 
 	for (unsigned i = 0; i < n; i++) {
@@ -535,7 +560,8 @@ static void table_cases(void)
 	table_add(t, &f, &o, "ev\x1b]il");
 	text = table_text(t, 80, 40);
 	tap_ok(!strchr(text, '\x1b'), "no escape reaches the terminal");
-	tap_ok(strstr(text, "closed") && strstr(text, "alice") && strstr(text, "123 kB"), "its facts");
+	tap_ok(strstr(text, "closed") && strstr(text, "alice") && strstr(text, "123 kB"),
+	       "its facts");
 	tap_ok(strstr(text, "1 flow of 1 program,"), "one is singular");
 	free(text);
 	fill(t, 30);
@@ -573,7 +599,7 @@ static void table_cases(void)
 static void live_case(void)
 {
 	int p[2];
-	struct record_config cfg = { .live = true };
+	struct record_config cfg = {.live = true};
 	struct flow_rec f = flow(IPPROTO_TCP);
 	struct owner o = curl();
 	struct record *r;
@@ -589,8 +615,10 @@ static void live_case(void)
 	n = read(p[0], buf, sizeof(buf) - 1);
 	buf[MAX(n, 0)] = '\0';
 	printf("# %s", buf);
-	tap_ok(strstr(buf, "weir: + curl(4242) alice -> example.org:443") != NULL, "a line at open");
-	tap_ok(strstr(buf, "\nweir: - curl(4242)") && strstr(buf, "3.5 s, closed\n"), "a line at end");
+	tap_ok(strstr(buf, "weir: + curl(4242) alice -> example.org:443") != NULL,
+	       "a line at open");
+	tap_ok(strstr(buf, "\nweir: - curl(4242)") && strstr(buf, "3.5 s, closed\n"),
+	       "a line at end");
 	record_free(r);
 	close(p[0]);
 	close(p[1]);
@@ -598,12 +626,12 @@ static void live_case(void)
 
 static int show(void)
 {
-	struct record_config cfg = { .table = true, .live = true, .out_fd = 2 };
+	struct record_config cfg = {.table = true, .live = true, .out_fd = 2};
 	struct flow_rec f = flow(IPPROTO_TCP);
 	struct owner o = curl();
 	struct record *r;
 	struct table *t = table_new();
-	struct table_view v = { 80, 40, true };
+	struct table_view v = {80, 40, true};
 	char err[200];
 
 	fill(t, 14);

@@ -3,7 +3,9 @@
  * The life of a TCP flow between a fake lwIP and a fake socket: who is told
  * what, when, and every byte exactly once.
  *
- * LINK: src/relay_tcp.o src/relay_tcp_pump.o src/relay_tcp_alive.o src/relay.o src/flow.o src/timers.o src/hook.o src/dest.o src/packet.o src/dnsstream.o stack/pktbuf.o src/base/addr.o src/base/hash.o src/base/log.o src/base/util.o src/base/clock.o
+ * LINK: src/relay_tcp.o src/relay_tcp_pump.o src/relay_tcp_alive.o src/relay.o src/flow.o
+ * src/timers.o src/hook.o src/dest.o src/packet.o src/dnsstream.o stack/pktbuf.o src/base/addr.o
+ * src/base/hash.o src/base/log.o src/base/util.o src/base/clock.o
  */
 #include "relay.h"
 
@@ -369,9 +371,9 @@ static struct {
 
 static void setup(void)
 {
-	const struct timers_config tc = { .tcp_closing = 240000000000ULL,
-					  .owner_wait = 1000000000ULL };
-	const struct flow_table_config fc = { .max_flows = 16 };
+	const struct timers_config tc = {.tcp_closing = 240000000000ULL,
+					 .owner_wait = 1000000000ULL};
+	const struct flow_table_config fc = {.max_flows = 16};
 
 	memset(&sock, 0, sizeof(sock));
 	sock.connect_rc = -EINPROGRESS;
@@ -379,8 +381,10 @@ static void setup(void)
 	memset(&picky, 0, sizeof(picky));
 	accepts = frees = resets_sent = icmp_sent = ended = asked = notices = learnt = 0;
 	fake_engine_memory = fake_unacked = 0;
-	cfg = (struct config){ .max_flows = 16, .max_half_open = 8, .flow_buffer = 1 << 20,
-			       .total_buffer = 1 << 24 };
+	cfg = (struct config){.max_flows = 16,
+			      .max_half_open = 8,
+			      .flow_buffer = 1 << 20,
+			      .total_buffer = 1 << 24};
 	r = (struct relay){
 		.cfg = &cfg,
 		.flows = flow_table_new(&fc),
@@ -415,8 +419,8 @@ static void teardown(const char *what)
 }
 
 static uint8_t raw_syn[40] = {
-	0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1,
-	0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0,
+	0x45, 0,    0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0, 10,   0,	   0,	 2,    10, 0, 0, 1,
+	0x9c, 0x40, 0, 80, 0, 0, 0,    1, 0,  0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0,  0, 0, 0,
 };
 
 static uint16_t app_port = 40000;
@@ -433,7 +437,7 @@ static struct packet segment(uint8_t flags, uint8_t seq)
 	for (int i = 0; i < 20; i += 2)
 		sum += get_be16(raw_syn + i);
 	sum = (sum & 0xffff) + (sum >> 16);
-	put_be16(raw_syn + 10, (uint16_t)~((sum & 0xffff) + (sum >> 16)));
+	put_be16(raw_syn + 10, (uint16_t) ~((sum & 0xffff) + (sum >> 16)));
 	tap_ok(packet_parse(&p, raw_syn, sizeof(raw_syn)) == PACKET_OK, "forged segment parses");
 	return p;
 }
@@ -510,11 +514,9 @@ static void refusals_reach_the_program(void)
 		unsigned rst, icmp;
 		enum flow_reason reason;
 	} t[] = {
-		{ ECONNREFUSED, 1, 0, FLOW_ENDED_REFUSED },
-		{ EHOSTUNREACH, 0, 1, FLOW_ENDED_REFUSED },
-		{ ENETUNREACH, 0, 1, FLOW_ENDED_REFUSED },
-		{ ETIMEDOUT, 0, 0, FLOW_ENDED_TIMEOUT },
-		{ EADDRNOTAVAIL, 0, 0, FLOW_ENDED_LIMIT },
+		{ECONNREFUSED, 1, 0, FLOW_ENDED_REFUSED}, {EHOSTUNREACH, 0, 1, FLOW_ENDED_REFUSED},
+		{ENETUNREACH, 0, 1, FLOW_ENDED_REFUSED},  {ETIMEDOUT, 0, 0, FLOW_ENDED_TIMEOUT},
+		{EADDRNOTAVAIL, 0, 0, FLOW_ENDED_LIMIT},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
@@ -578,7 +580,8 @@ static void half_close_goes_each_way_alone(void)
 	tap_ok(conn.shut, "the peer's FIN follows");
 	tap_is(ended, 0, "not over before lwIP says so");
 	relay_tcp_engine(&r, f, ENGINE_EV_CLOSED);
-	tap_ok(ended == 1 && why == FLOW_ENDED_FIN && sock.closed && !sock.reset, "closed in order");
+	tap_ok(ended == 1 && why == FLOW_ENDED_FIN && sock.closed && !sock.reset,
+	       "closed in order");
 	teardown("half-close");
 }
 
@@ -665,7 +668,8 @@ static void a_reset_waits_for_the_reader(void)
 	relay_tcp_net(&r, f, EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLRDHUP);
 	conn.rx_len = 1;
 	relay_tcp_engine(&r, f, ENGINE_EV_DATA);
-	tap_ok(conn.aborted && why == FLOW_ENDED_RESET_NET, "a program that writes is told at once");
+	tap_ok(conn.aborted && why == FLOW_ENDED_RESET_NET,
+	       "a program that writes is told at once");
 	teardown("RST, writer");
 
 	setup();
@@ -879,7 +883,7 @@ static ssize_t picky_chunk(void *state, void *fstate, const struct hook_view *v,
 }
 
 /* Stands in for the shipped hook, whose object is not linked. */
-const struct hook_ops hook_count = { .name = "picky", .chunk = picky_chunk };
+const struct hook_ops hook_count = {.name = "picky", .chunk = picky_chunk};
 
 static void random_life(unsigned seed)
 {
@@ -961,7 +965,8 @@ static void names_are_learnt_from_answers(void)
 	tap_is(learnt, 0, "half an answer of port 53 teaches nothing");
 	sock.in_len = sizeof(answer);
 	relay_tcp_net(&r, f, EPOLLIN);
-	tap_ok(learnt == 2 && conn.tx_len == sizeof(answer), "two whole ones do, and go on as they are");
+	tap_ok(learnt == 2 && conn.tx_len == sizeof(answer),
+	       "two whole ones do, and go on as they are");
 	conn.rx_len = sizeof(answer);
 	memcpy(conn.rx, answer, sizeof(answer));
 	relay_tcp_engine(&r, f, ENGINE_EV_DATA);

@@ -2,7 +2,8 @@
 /*
  * relay: the common part of a flow's life, with the real flow table, timers and hooks, and
  * names that only count.
- * LINK: src/relay.o src/flow.o src/timers.o src/hook.o src/base/hash.o src/base/util.o src/base/log.o src/base/addr.o src/base/clock.o
+ * LINK: src/relay.o src/flow.o src/timers.o src/hook.o src/base/hash.o src/base/util.o
+ * src/base/log.o src/base/addr.o src/base/clock.o
  */
 #include "relay.h"
 
@@ -87,8 +88,9 @@ static void flow_ended(void *ctx, struct flow *f)
 {
 	(void)ctx;
 	ended++;
-	snprintf(ended_as, sizeof(ended_as), "%s %s slot %u held %d", flow_reason_text(f->rec->reason),
-		 flow_state_text(f->rec->state), f->rec->host_slot, held);
+	snprintf(ended_as, sizeof(ended_as), "%s %s slot %u held %d",
+		 flow_reason_text(f->rec->reason), flow_state_text(f->rec->state),
+		 f->rec->host_slot, held);
 }
 
 /* --- tests ----------------------------------------------------------------------------------- */
@@ -191,8 +193,7 @@ static void test_bounds(void)
 	tap_ok(f[4] != NULL, "an open one makes room");
 	for (uint16_t i = 5; i < 8; i++)
 		f[i] = make(IPPROTO_UDP, i);
-	tap_ok(!make(IPPROTO_UDP, 99) && r.count.flows_refused_table == 1,
-	       "a full table refuses");
+	tap_ok(!make(IPPROTO_UDP, 99) && r.count.flows_refused_table == 1, "a full table refuses");
 	for (uint16_t i = 0; i < 8; i++)
 		end(f[i], FLOW_ENDED_SHUTDOWN);
 	tap_ok(!held && !flow_count(r.flows) && !timers_next(r.timers), "all are given back");
@@ -204,7 +205,8 @@ static void test_block(void)
 
 	hook_blocks = 1;
 	tap_is(relay_flow_owned(&r, f), HOOK_BLOCK, "a hook may block a flow when it is judged");
-	tap_ok(f->rec->verdict == 1 && f->rec->state == FLOW_JUDGED, "the verdict is in the record");
+	tap_ok(f->rec->verdict == 1 && f->rec->state == FLOW_JUDGED,
+	       "the verdict is in the record");
 	hook_closed = 0;
 	end(f, FLOW_ENDED_BLOCKED);
 	tap_is(hook_closed, 1, "its hooks are closed all the same");

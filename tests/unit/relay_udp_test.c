@@ -2,7 +2,8 @@
 /*
  * relay_udp: mappings, order, batches, filters, errors and bounds against faked sockets.
  * LINK: src/relay_udp.o src/relay_dgram.o src/relay.o src/flow.o src/timers.o src/dest.o
- * LINK: stack/pktbuf.o src/base/addr.o src/base/hash.o src/base/log.o src/base/util.o src/base/clock.o
+ * LINK: stack/pktbuf.o src/base/addr.o src/base/hash.o src/base/log.o src/base/util.o
+ * src/base/clock.o
  */
 #include "dgram_world.h"
 
@@ -317,7 +318,8 @@ static void filters(void)
 	tap_ok(stranger_passes(FILTER_ADDRESS, same_host), "address: another port of the peer");
 	tap_ok(!stranger_passes(FILTER_ADDRESS, other), "address: not another host");
 	tap_ok(!stranger_passes(FILTER_PORT, same_host), "port: not even another port");
-	tap_ok(!stranger_passes(FILTER_ENDPOINT, at("127.0.0.5", 9)), "the host's loopback is none");
+	tap_ok(!stranger_passes(FILTER_ENDPOINT, at("127.0.0.5", 9)),
+	       "the host's loopback is none");
 	tap_ok(!stranger_passes(FILTER_ENDPOINT, at("192.0.2.10", 9)), "nor is the host itself");
 }
 
@@ -328,7 +330,8 @@ static void strangers_are_bounded(void)
 	for (int round = 0; round < 10; round++) {
 		w.inbox_first = w.inbox_last = 0;
 		for (int i = 0; i < 40; i++)
-			receive_datagram(at("203.0.113.9", (uint16_t)(1 + round * 40 + i)), "x", 1, 0);
+			receive_datagram(at("203.0.113.9", (uint16_t)(1 + round * 40 + i)), "x", 1,
+					 0);
 		net_event(EPOLLIN);
 	}
 	tap_is(flow_count(w.r.flows), 256, "strangers take half of the table at most");
@@ -453,8 +456,7 @@ static void backlog(void)
 		app_send(app, srv, "m");
 	relay_udp_flush(&w.r);
 	tap_ok(w.r.count.dgram_queue_full == 300 - DGRAM_HOLD_MAX && w.n_notices,
-	       "what is too much is counted: %llu",
-	       (unsigned long long)w.r.count.dgram_queue_full);
+	       "what is too much is counted: %llu", (unsigned long long)w.r.count.dgram_queue_full);
 	end(__func__); /* with a backlog: nothing leaks */
 }
 
@@ -583,7 +585,8 @@ static void work_is_bounded(void)
 	for (int i = 0; i < 100; i++)
 		receive_datagram(srv, "a", 1, 0);
 	net_event(EPOLLIN);
-	tap_ok(w.inbox_first == 64 && w.n_rearm == 1, "one event takes 64 datagrams and comes again");
+	tap_ok(w.inbox_first == 64 && w.n_rearm == 1,
+	       "one event takes 64 datagrams and comes again");
 	net_event(EPOLLIN);
 	tap_ok(w.inbox_first == 100 && w.n_rearm == 1, "and takes the rest");
 	tap_is(flow_of(app, srv)->rec->down.packets, 100, "none is lost");
