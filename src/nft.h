@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * nft: weir's own nftables tables, by libnftables: text in, one transaction, text of an
+ * error out. Works in the network namespace that the caller is in when it opens.
+ */
+#ifndef WEIR_NFT_H
+#define WEIR_NFT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct nft;
+
+int nft_open(struct nft **out);
+void nft_close(struct nft *n);
+/** nft_apply - all of @text or nothing; 0, or -EINVAL with one line in @err */
+int nft_apply(struct nft *n, const char *text, char *err, size_t errsize);
+/** nft_table_delete - `inet @table`; 0, -ENOENT */
+int nft_table_delete(struct nft *n, const char *table);
+bool nft_table_exists(struct nft *n, const char *table);
+
+/** nft_watch_open - a non-blocking descriptor (NFNLGRP_NFTABLES); or -errno */
+int nft_watch_open(void);
+/**
+ * nft_watch_read - was anything of a table whose name starts with "weir" deleted (by anybody)?
+ *
+ * Returns 1 (or when messages were lost), 0, -errno.
+ */
+int nft_watch_read(int fd);
+
+#endif
