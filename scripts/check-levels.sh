@@ -16,7 +16,7 @@ level() {
 		src/relay_udp | src/relay_icmp | stack/*) echo 3 ;;
 	src/relay_local | src/intercept | src/netcfg | src/rtnl | src/nft | src/journal | src/sysctl | src/hostdns | src/explain | \
 		src/sandbox | src/inside | src/keeper | src/isolate | src/fds | src/proctree | \
-		src/control | src/record | src/record_* | src/sink | src/table | \
+		src/control | src/select_names | src/record | src/record_* | src/sink | src/table | \
 		src/communityid) echo 4 ;;
 	src/worker | src/workerctl | src/supervisor | src/demo | src/doctor | src/doctor_* | src/main) echo 5 ;;
 	esac

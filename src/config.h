@@ -4,6 +4,7 @@
 #define WEIR_CONFIG_H
 
 #include "base/addr.h"
+#include "select.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,6 +44,45 @@ struct config {
 	char **command; /* NULL-terminated, borrowed from argv; NULL: the demo */
 };
 
+/**
+ * struct up_config - what `weir up` was asked for
+ * @base: the members of struct config that both commands have: mtu and addresses (of weir0; by
+ *	default UP_ADDRESS4 and UP_ADDRESS6), linger, relay, bounds, output, @quiet ...
+ * @file: text of the options' file, which strings of @select and @base point into; owned
+ */
+struct up_config {
+	struct config base;
+	struct selection select;
+	const char *worker_user; /* name or uid */
+	uint32_t table;		 /* of weir's routes */
+	uint32_t rule_base;	 /* lowest pref of weir's rules; rule_base + 99 is the highest */
+	uint32_t mark_bits;	 /* lowest of the two bits of the mark that weir uses */
+	bool dns_pass;		 /* --dns pass: leave look-ups by loopback resolvers alone */
+	bool link_local_pass;	 /* link-local, multicast and broadcast keep their path */
+	bool take_over;		 /* reset what is connected already */
+	bool dry_run;
+	const char *runtime_dir;
+	char *file;
+};
+
+/*
+ * Addresses of weir0 that no other machine has and no packet outside carries: the dummy address
+ * (RFC 7600) and one of the discard prefix (RFC 6666).
+ */
+#define UP_ADDRESS4 "192.0.0.8/32"
+#define UP_ADDRESS6 "100::8/128"
+#define UP_RULES    100 /* prefs from rule_base on that weir uses */
+#define UP_CONFFILE "/etc/weir/weir.conf"
+
+/**
+ * struct up_env - what parsing has to ask the system for, so that a test can answer instead
+ * @read_file: the text of @path in *@text (malloc'd); 0 or -errno
+ */
+struct up_env {
+	const struct select_names *names;
+	int (*read_file)(const char *path, char **text);
+};
+
 /** config_default - fill in what --help states */
 void config_default(struct config *c);
 /**
@@ -53,6 +93,18 @@ void config_default(struct config *c);
  * Returns 0, -EINVAL, or 1 for --help.
  */
 int config_parse_run(struct config *c, int argc, char **argv, char *err, size_t errsize);
+void config_default_up(struct up_config *c);
+/**
+ * config_parse_up - the options of `weir up`: those of the file first, then the command line's
+ *
+ * The file is the one of --config; without it UP_CONFFILE if that exists, unless --no-config.
+ * Strings are borrowed from @argv. As config_parse_run(); config_free_up() in any case.
+ */
+int config_parse_up(struct up_config *c, const struct up_env *env, int argc, char **argv, char *err,
+		    size_t errsize);
+void config_free_up(struct up_config *c);
+/** config_usage_up - the text of `weir up --help` */
+void config_usage_up(int fd);
 /** config_usage_run - the text of `weir run --help`, made from the option table */
 void config_usage_run(int fd);
 
