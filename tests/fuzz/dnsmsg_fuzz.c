@@ -3,7 +3,7 @@
  * dnsmsg_fuzz: the DNS reader and the table of names on arbitrary bytes.
  *
  * LINK: src/names.o src/dnsmsg.o src/base/addr.o src/base/hash.o src/base/util.o src/base/log.o
- * src/base/clock.o
+ * LINK: src/base/clock.o
  */
 #include "names.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * LINK: src/names.o src/dnsmsg.o src/base/addr.o src/base/hash.o src/base/util.o src/base/log.o
- * src/base/clock.o
+ * LINK: src/base/clock.o
  */
 #include "names.h"
 

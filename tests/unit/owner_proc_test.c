@@ -4,7 +4,7 @@
  * the keeper of the tree. No privilege needed.
  *
  * LINK: src/owner.o src/owner_proc.o src/owner_ident.o src/owner_sockdiag.o src/base/addr.o
- * src/base/clock.o src/base/util.o src/base/log.o
+ * LINK: src/base/clock.o src/base/util.o src/base/log.o
  */
 #include "owner_proc.h"
 

@@ -3,7 +3,7 @@
  * With the argument "show" prints a table of many kinds of rows, to look at.
  *
  * LINK: src/record.o src/record_json.o src/communityid.o src/sink.o src/table.o src/base/addr.o
- * src/base/util.o
+ * LINK: src/base/util.o
  */
 #include "record.h"
 

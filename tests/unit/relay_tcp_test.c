@@ -4,8 +4,8 @@
  * what, when, and every byte exactly once.
  *
  * LINK: src/relay_tcp.o src/relay_tcp_pump.o src/relay_tcp_alive.o src/relay.o src/flow.o
- * src/timers.o src/hook.o src/dest.o src/packet.o src/dnsstream.o stack/pktbuf.o src/base/addr.o
- * src/base/hash.o src/base/log.o src/base/util.o src/base/clock.o
+ * LINK: src/timers.o src/hook.o src/dest.o src/packet.o src/dnsstream.o stack/pktbuf.o
+ * LINK: src/base/addr.o src/base/hash.o src/base/log.o src/base/util.o src/base/clock.o
  */
 #include "relay.h"
 

@@ -3,7 +3,7 @@
  * relay: the common part of a flow's life, with the real flow table, timers and hooks, and
  * names that only count.
  * LINK: src/relay.o src/flow.o src/timers.o src/hook.o src/base/hash.o src/base/util.o
- * src/base/log.o src/base/addr.o src/base/clock.o
+ * LINK: src/base/log.o src/base/addr.o src/base/clock.o
  */
 #include "relay.h"
 

@@ -3,7 +3,7 @@
  * relay_udp: mappings, order, batches, filters, errors and bounds against faked sockets.
  * LINK: src/relay_udp.o src/relay_dgram.o src/relay.o src/flow.o src/timers.o src/dest.o
  * LINK: stack/pktbuf.o src/base/addr.o src/base/hash.o src/base/log.o src/base/util.o
- * src/base/clock.o
+ * LINK: src/base/clock.o
  */
 #include "dgram_world.h"
 
