@@ -42,6 +42,8 @@ struct rtnl_way {
 int rtnl_way_to(struct rtnl *nl, const struct addr *dst, uint32_t uid, uint32_t mark,
 		struct rtnl_way *w);
 
+/** rtnl_link_del - 0, -ENODEV (there is none of this name), -errno */
+int rtnl_link_del(struct rtnl *nl, const char *name);
 /** rtnl_addresses - every address of @ifindex (0: of all links) */
 int rtnl_addresses(struct rtnl *nl, unsigned ifindex,
 		   int (*each)(void *ctx, unsigned ifindex, const struct prefix *p), void *ctx);
