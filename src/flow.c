@@ -19,7 +19,11 @@
  * a netsock token, and a packed reference of 0 refers to nothing.
  *
  * An entry that was released waits in the reap list (reap_next): code further
- * up in the same loop turn may still hold its pointer.
+ * up in the same loop turn may still hold its pointer. It does not count against
+ * max_flows any more, so the arrays are FLOW_SPARE longer than that.
+ *
+ * Open datagram flows are also linked by the time of their last datagram (older, newer;
+ * 1 + index). A busy flow is the newest already: a touch then costs one comparison.
  */
 #include "flow.h"
 
@@ -43,7 +47,8 @@ struct flow_table {
 	uint32_t bucket_mask;
 	uint32_t max, fresh;
 	uint32_t free_head, reap_head; /* 1 + index, 0 = end */
-	uint32_t used;
+	uint32_t oldest, newest;       /* of the touched ones, 1 + index */
+	uint32_t used, released;
 	uint32_t count[2][FLOW_STATE_MAX]; /* [is TCP] */
 	uint64_t id_base, id_count;
 	uint16_t worker;
@@ -74,6 +79,7 @@ static const char *const reason_texts[FLOW_REASON_MAX] = {
 	[FLOW_ENDED_CRASH] = "crash",
 	[FLOW_ENDED_SHUTDOWN] = "shutdown",
 	[FLOW_ENDED_UNSUPPORTED] = "unsupported",
+	[FLOW_ENDED_EVICTED] = "evicted",
 };
 
 /* edges[from] has bit 1 << to set where the step exists; CLOSING -> FREE is flow_reap()'s */
@@ -116,12 +122,12 @@ static void unmap(void *p, size_t size)
 
 size_t flow_table_shared_size(uint32_t max_flows)
 {
-	return (size_t)max_flows * sizeof(struct flow_rec);
+	return (size_t)flow_table_entries(max_flows) * sizeof(struct flow_rec);
 }
 
 struct flow_rec *flow_rec_at(void *shared, uint32_t max_flows, uint32_t index)
 {
-	return index < max_flows ? (struct flow_rec *)shared + index : NULL;
+	return index < flow_table_entries(max_flows) ? (struct flow_rec *)shared + index : NULL;
 }
 
 /** bucket_count - a power of two, at least one bucket per flow */
@@ -148,7 +154,7 @@ struct flow_table *flow_table_new(const struct flow_table_config *cfg)
 	t->bucket_mask = bucket_count(t->max) - 1;
 	t->recs_owned = !cfg->shared;
 	t->recs = cfg->shared ? cfg->shared : map_lazily(flow_table_shared_size(t->max));
-	t->flows = map_lazily(t->max * sizeof(*t->flows));
+	t->flows = map_lazily(flow_table_entries(t->max) * sizeof(*t->flows));
 	t->buckets = map_lazily(((size_t)t->bucket_mask + 1) * sizeof(*t->buckets));
 	if (!t->recs || !t->flows || !t->buckets || hash_key_random(&t->hash_key)) {
 		flow_table_free(t);
@@ -163,7 +169,7 @@ void flow_table_free(struct flow_table *t)
 		return;
 	if (t->recs_owned)
 		unmap(t->recs, flow_table_shared_size(t->max));
-	unmap(t->flows, t->max * sizeof(*t->flows));
+	unmap(t->flows, flow_table_entries(t->max) * sizeof(*t->flows));
 	unmap(t->buckets, ((size_t)t->bucket_mask + 1) * sizeof(*t->buckets));
 	free(t);
 }
@@ -178,7 +184,7 @@ uint32_t flow_count(const struct flow_table *t)
 uint32_t flow_count_state(const struct flow_table *t, enum flow_state s)
 {
 	if (s == FLOW_FREE)
-		return t->max - t->used;
+		return t->max - (t->used - t->released);
 	return t->count[0][s] + t->count[1][s];
 }
 
@@ -291,10 +297,12 @@ static struct flow *entry_take(struct flow_table *t)
 {
 	struct flow *f;
 
+	if (t->used - t->released >= t->max)
+		return NULL;
 	if (t->free_head) {
 		f = &t->flows[t->free_head - 1];
 		t->free_head = f->hash_next;
-	} else if (t->fresh < t->max) {
+	} else if (t->fresh < flow_table_entries(t->max)) {
 		f = &t->flows[t->fresh];
 		f->index = t->fresh;
 		f->rec = &t->recs[t->fresh++];
@@ -395,6 +403,42 @@ struct flow_ref flow_ref_unpack(uint64_t packed)
 	return (struct flow_ref){.index = (uint32_t)packed, .gen = (uint32_t)(packed >> 32)};
 }
 
+/* --- who was used last ----------------------------------------------------------- */
+
+static void order_remove(struct flow_table *t, struct flow *f)
+{
+	if (f->older)
+		t->flows[f->older - 1].newer = f->newer;
+	else if (t->oldest == f->index + 1)
+		t->oldest = f->newer;
+	if (f->newer)
+		t->flows[f->newer - 1].older = f->older;
+	else if (t->newest == f->index + 1)
+		t->newest = f->older;
+	f->older = f->newer = 0;
+}
+
+void flow_touch(struct flow_table *t, struct flow *f, uint64_t now)
+{
+	uint32_t self = f->index + 1;
+
+	f->rec->last = now;
+	if (f->rec->state != FLOW_OPEN || t->newest == self)
+		return;
+	order_remove(t, f);
+	f->older = t->newest;
+	if (t->newest)
+		t->flows[t->newest - 1].newer = self;
+	else
+		t->oldest = self;
+	t->newest = self;
+}
+
+struct flow *flow_oldest(struct flow_table *t)
+{
+	return t->oldest ? &t->flows[t->oldest - 1] : NULL;
+}
+
 /* --- life and death ------------------------------------------------------------ */
 
 void flow_set_state(struct flow_table *t, struct flow *f, enum flow_state s)
@@ -405,8 +449,10 @@ void flow_set_state(struct flow_table *t, struct flow *f, enum flow_state s)
 	weir_assert(edges[from] & 1U << s);
 	log_debug("flow %llu: %s -> %s", (unsigned long long)f->rec->id, state_texts[from],
 		  state_texts[s]);
-	if (s == FLOW_CLOSING)
+	if (s == FLOW_CLOSING) {
 		hash_remove(t, f);
+		order_remove(t, f);
+	}
 	put_state(t, f->rec, s);
 }
 
@@ -430,6 +476,7 @@ void flow_release(struct flow_table *t, struct flow *f)
 		return;
 	weir_assert(f->rec->state == FLOW_CLOSING);
 	f->reaping = true;
+	t->released++;
 	f->reap_next = t->reap_head;
 	t->reap_head = f->index + 1;
 }
@@ -442,6 +489,7 @@ static void entry_free(struct flow_table *t, struct flow *f)
 	put_state(t, f->rec, FLOW_FREE);
 	f->rec->gen = gen_next(f->rec->gen);
 	f->reaping = false;
+	t->released--;
 	f->reap_next = 0;
 	f->deadline = 0;
 	f->owner = NULL;

@@ -54,6 +54,7 @@ enum flow_reason {			   /* how it ended; flow_reason_text() */
 		   FLOW_ENDED_CRASH,	   /* the worker died */
 		   FLOW_ENDED_SHUTDOWN,	   /* weir ended first */
 		   FLOW_ENDED_UNSUPPORTED, /* a protocol weir does not carry */
+		   FLOW_ENDED_EVICTED,	   /* silent the longest, it made room in a full table */
 		   FLOW_REASON_MAX
 };
 
@@ -108,6 +109,7 @@ struct flow {
 	struct flow_rec *rec;
 	uint32_t index;
 	uint32_t hash_next, reap_next;
+	uint32_t older, newer; /* 1 + index: by the last datagram, see flow_touch() */
 	bool hashed, reaping;
 	bool local; /* its program's side is an accepted socket: relay_local.c, not lwIP */
 	/* owned by timers.c: position in the heap, 0 = no deadline */
@@ -127,6 +129,19 @@ struct flow_table_config {
 	void *shared;	 /* flow_table_shared_size() bytes, zeroed, MAP_SHARED; NULL: private */
 };
 
+/*
+ * Entries beyond max_flows: a flow that has ended keeps its entry until the end of the turn, and
+ * one that takes its place needs another. As many as a turn makes: a batch of a device, or of
+ * the resolver's datagrams.
+ */
+#define FLOW_SPARE 256
+
+/** flow_table_entries - how many records there are, and so indexes, where max_flows may live */
+static inline uint32_t flow_table_entries(uint32_t max_flows)
+{
+	return max_flows + FLOW_SPARE;
+}
+
 size_t flow_table_shared_size(uint32_t max_flows);
 /** flow_table_new - returns NULL on ENOMEM */
 struct flow_table *flow_table_new(const struct flow_table_config *cfg);
@@ -143,7 +158,11 @@ uint32_t flow_count_half_open(const struct flow_table *t); /* TCP, NEW to CONNEC
  */
 struct flow *flow_find(struct flow_table *t, uint8_t proto, const struct addrport *app,
 		       const struct addrport *net);
-/** flow_new - an entry in state NEW, in the hash; NULL when the table is full. No such flow yet. */
+/**
+ * flow_new - an entry in state NEW, in the hash; NULL when the table is full. No such flow yet.
+ *
+ * Full: max_flows are there that are not released, or no entry is left until flow_reap().
+ */
 struct flow *flow_new(struct flow_table *t, uint8_t proto, const struct addrport *app,
 		      const struct addrport *net, uint64_t now, uint64_t wall);
 struct flow_ref flow_ref(const struct flow *f);
@@ -154,6 +173,14 @@ struct flow_ref flow_ref_unpack(uint64_t packed);
 
 /** flow_set_state - the only way to move; asserts that the edge exists. CLOSING unhashes. */
 void flow_set_state(struct flow_table *t, struct flow *f, enum flow_state s);
+/**
+ * flow_touch - a datagram of @f passed: it is now the one that was used last
+ *
+ * Only flows in state OPEN are in this order, each from its first touch until it is CLOSING.
+ */
+void flow_touch(struct flow_table *t, struct flow *f, uint64_t now);
+/** flow_oldest - of those, the one that was touched the longest ago; NULL: there is none */
+struct flow *flow_oldest(struct flow_table *t);
 /** flow_end - set @reason (the first one stays) and move to CLOSING */
 void flow_end(struct flow_table *t, struct flow *f, enum flow_reason reason, uint64_t now);
 /** flow_release - nothing refers to it any more: free it in the next flow_reap() */

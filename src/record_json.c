@@ -159,6 +159,7 @@ static const char *eve_reason(const struct flow_rec *f)
 		return "shutdown";
 	case FLOW_ENDED_BLOCKED:
 	case FLOW_ENDED_LIMIT:
+	case FLOW_ENDED_EVICTED:
 	case FLOW_ENDED_CRASH:
 	case FLOW_ENDED_UNSUPPORTED:
 		return "forced";
@@ -275,7 +276,8 @@ char *record_json(const struct flow_rec *f, const struct owner *w, const char *h
 	set_word(o, "event_type", "flow");
 	set_tuple(o, f);
 	record_community_id(f, id);
-	set_word(o, "community_id", id);
+	if (*id)
+		set_word(o, "community_id", id);
 	json_object_set_new(o, "flow", flow_json(f));
 	json_object_set_new(o, "weir", weir_json(f, w, host));
 	line = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(JSON_DIGITS));

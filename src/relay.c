@@ -29,7 +29,8 @@ static bool refuse_half_open(struct relay *r, uint8_t proto)
 		return false;
 	r->count.flows_refused_half_open++;
 	r->notice(r->ctx, "half-open",
-		  "%u connections are being made at once: more are refused (--max-half-open)",
+		  "%u connections are being made at once: SYNs of more are dropped, the programs' "
+		  "kernel repeats them (--max-half-open)",
 		  r->cfg->max_half_open);
 	return true;
 }
@@ -52,6 +53,43 @@ static void drop_name(struct relay *r, struct flow *f)
 	f->rec->host_slot = 0;
 }
 
+static bool is_datagram(uint8_t proto)
+{
+	return proto == IPPROTO_UDP || proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
+}
+
+/** evict - end the datagram flow that was silent the longest; false: there is none */
+static bool evict(struct relay *r)
+{
+	struct flow *f = flow_oldest(r->flows);
+
+	if (!f)
+		return false;
+	r->count.flows_evicted++;
+	r->notice(r->ctx, "evicted",
+		  "the table of %u flows is full: the UDP and ping flows silent the longest end "
+		  "for new ones (--max-flows)",
+		  r->cfg->max_flows);
+	relay_flow_end(r, f, FLOW_ENDED_EVICTED);
+	flow_release(r->flows, f);
+	return true;
+}
+
+static void refuse_full(struct relay *r, uint8_t proto)
+{
+	r->count.flows_refused_table++;
+	if (proto == IPPROTO_TCP)
+		r->notice(r->ctx, "flow table",
+			  "the table of %u flows is full: SYNs of new connections are dropped, the "
+			  "programs' kernel repeats them (--max-flows)",
+			  r->cfg->max_flows);
+	else
+		r->notice(r->ctx, "flow table, datagrams",
+			  "the table of %u flows is full: datagrams of new flows are dropped "
+			  "(--max-flows)",
+			  r->cfg->max_flows);
+}
+
 struct flow *relay_flow_new(struct relay *r, uint8_t proto, const struct addrport *app,
 			    const struct addrport *net)
 {
@@ -61,11 +99,10 @@ struct flow *relay_flow_new(struct relay *r, uint8_t proto, const struct addrpor
 	if (refuse_half_open(r, proto))
 		return NULL;
 	f = flow_new(r->flows, proto, app, net, r->now, r->wall);
+	if (!f && is_datagram(proto) && evict(r))
+		f = flow_new(r->flows, proto, app, net, r->now, r->wall);
 	if (!f) {
-		r->count.flows_refused_table++;
-		r->notice(r->ctx, "flow table",
-			  "the table of %u flows is full: new ones are refused (--max-flows)",
-			  r->cfg->max_flows);
+		refuse_full(r, proto);
 		return NULL;
 	}
 	hold_name(r, f);

@@ -24,7 +24,8 @@
 #include "timers.h"
 
 struct relay_counters {
-	uint64_t flows_refused_table, flows_refused_half_open, buffer_full, dgram_queue_full;
+	uint64_t flows_refused_table, flows_refused_half_open, flows_evicted;
+	uint64_t buffer_full, dgram_queue_full;
 	uint64_t ignored_dest, unsupported_proto, stray_segments;
 };
 
@@ -67,6 +68,9 @@ struct hook_view relay_view(const struct relay *r, const struct flow *f);
  * relay_flow_new - a flow for this 5-tuple: bounds checked, owner asked for, name
  * looked up. NULL when a bound refuses it (counted and said).
  *
+ * A datagram flow for which a full table has no place ends the one that was silent the
+ * longest, if any: datagram flows have no end of their own, so most of them are over.
+ *
  * Arms timers_config.owner_wait: a flow that timers_pop() returns in state NEW has no
  * answer yet, and goes on as one without an owner (OWNER_NO_ANSWER), by relay_*_owned().
  */
@@ -96,9 +100,13 @@ void relay_tcp_owned(struct relay *r, struct flow *f);
 void relay_tcp_timeout(struct relay *r, struct flow *f);
 void relay_tcp_stop(struct relay *r, struct flow *f);
 void relay_tcp_freeing(struct relay *r, struct flow *f);
-/** relay_tcp_resume - flows that had more to do than a turn allows; true: some still have */
+/**
+ * relay_tcp_resume - at the end of a turn: flows that had more to do than it allows, and those
+ * that wait for memory when there is some again; true: some of the first still have more
+ */
 bool relay_tcp_resume(struct relay *r);
-/** relay_tcp_tick - with engine_tick(): flows that wait for memory */
+/** relay_tcp_tick - with engine_tick(): flows that wait for memory, where nothing says it is there
+ */
 void relay_tcp_tick(struct relay *r);
 /** relay_tcp_idle - nothing of the program's is still under way (drain) */
 bool relay_tcp_idle(const struct relay *r, const struct flow *f);

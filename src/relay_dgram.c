@@ -375,6 +375,12 @@ int dgram_send(struct relay *r, struct dgram_map *m, uint8_t proto, const struct
 	return rc;
 }
 
+void dgram_seen(struct relay *r, struct flow *f)
+{
+	flow_touch(r->flows, f, r->now);
+	timers_datagram(r->timers, f, r->now);
+}
+
 void dgram_end(struct relay *r, struct flow *f, enum flow_reason reason)
 {
 	if (f->rec->state == FLOW_CLOSING)

@@ -125,6 +125,8 @@ unsigned dgram_drain_errors(struct relay *r, struct dgram_map *m, uint8_t proto,
 int dgram_send(struct relay *r, struct dgram_map *m, uint8_t proto, const struct netsock_dgram *d,
 	       int n, uint32_t *mtu);
 
+/** dgram_seen - a datagram of @f has come, from either side: it is in use */
+void dgram_seen(struct relay *r, struct flow *f);
 /** dgram_end - timers, record, state; the entry goes at the end of the turn */
 void dgram_end(struct relay *r, struct flow *f, enum flow_reason reason);
 /** dgram_idle_reason - why a flow that nobody uses any more ended */

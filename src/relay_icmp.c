@@ -272,7 +272,7 @@ void relay_icmp_packet(struct relay *r, const struct packet *p, struct pktbuf *b
 		f = echo_flow_new(r, p->proto, &app, &net);
 	if (!f || !f->relay)
 		return;
-	timers_datagram(r->timers, f, r->now);
+	dgram_seen(r, f);
 	if (relay_owner_pending(f))
 		hold(r, f, HOOK_UP, &d);
 	else
@@ -310,7 +310,7 @@ static void one_reply(struct relay *r, struct dgram_map *m, const struct netsock
 	f = flow_find(r->flows, proto_of(m->v4), &m->app, &net);
 	if (!f || !f->relay)
 		return;
-	timers_datagram(r->timers, f, r->now);
+	dgram_seen(r, f);
 	if (relay_owner_pending(f))
 		hold(r, f, HOOK_DOWN, d);
 	else
@@ -373,7 +373,7 @@ void relay_icmp_owned(struct relay *r, struct flow *f)
 	}
 	flow_set_state(r->flows, f, FLOW_OPEN);
 	r->flow_opened(r->ctx, f);
-	timers_datagram(r->timers, f, r->now);
+	dgram_seen(r, f);
 	while (u && f->rec->state == FLOW_OPEN &&
 	       (held = dgram_hold_pop(&u->held, &r->icmp->budget))) {
 		struct netsock_dgram d = dgram_held_view(held);

@@ -532,7 +532,7 @@ void relay_udp_packet(struct relay *r, const struct packet *p, struct pktbuf *bu
 		f = flow_new_mapped(r, &p->app, &p->net);
 	if (!f || !f->relay)
 		return;
-	timers_datagram(r->timers, f, r->now);
+	dgram_seen(r, f);
 	if (relay_owner_pending(f))
 		hold_run(r, f, HOOK_UP, &run);
 	else
@@ -717,7 +717,7 @@ static void down(struct relay *r, struct dgram_map *m, const struct netsock_dgra
 	f = flow_for_peer(r, m, &net);
 	if (!f || !f->relay)
 		return;
-	timers_datagram(r->timers, f, r->now);
+	dgram_seen(r, f);
 	if (relay_owner_pending(f))
 		hold_run(r, f, HOOK_DOWN, &run);
 	else
@@ -798,7 +798,7 @@ void relay_udp_owned(struct relay *r, struct flow *f)
 	}
 	flow_set_state(r->flows, f, FLOW_OPEN);
 	r->flow_opened(r->ctx, f);
-	timers_datagram(r->timers, f, r->now);
+	dgram_seen(r, f);
 	if (!f->relay)
 		return;
 	play_held(r, f);

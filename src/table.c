@@ -167,6 +167,7 @@ const char *table_ended(const struct flow_rec *f)
 		[FLOW_ENDED_CRASH] = "weir crash",
 		[FLOW_ENDED_SHUTDOWN] = "cut at end",
 		[FLOW_ENDED_UNSUPPORTED] = "unsupported",
+		[FLOW_ENDED_EVICTED] = "evicted",
 	};
 
 	if (f->reason == FLOW_ENDED_REFUSED)

@@ -480,7 +480,7 @@ static int make_tables(struct worker *w)
 	*r = (struct relay){
 		.cfg = a->cfg,
 		.flows = flow_table_new(&fc),
-		.timers = timers_new(&tc, a->cfg->max_flows),
+		.timers = timers_new(&tc, flow_table_entries(a->cfg->max_flows)),
 		.hooks = hook_chain_new(),
 		.names = names_new(WORKER_NAMES_MAX, a->shared_names),
 		.socks = netsock_set_new(),

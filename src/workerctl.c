@@ -130,7 +130,8 @@ static _Noreturn void worker_child(const struct workerctl *w, int ipc_fd)
 		keep[n++] = s->dns[i].udp_fd;
 		keep[n++] = s->dns[i].tcp_fd;
 	}
-	int r = isolate_worker_early(keep, n, w->env.cfg->max_flows + (size_t)NOFILE_SPARE);
+	int r = isolate_worker_early(
+		keep, n, flow_table_entries(w->env.cfg->max_flows) + (size_t)NOFILE_SPARE);
 
 	if (r)
 		log_error("worker cannot start: %s", strerror(-r));
@@ -406,7 +407,7 @@ void workerctl_flows(const struct workerctl *w, FILE *out)
 	char host[NAMES_HOST_MAX];
 	struct flow_rec f;
 
-	for (uint32_t i = 0; i < w->env.cfg->max_flows; i++) {
+	for (uint32_t i = 0; i < flow_table_entries(w->env.cfg->max_flows); i++) {
 		char *line;
 
 		if (!live_flow(w, i, &f))
@@ -446,7 +447,7 @@ static void lose_flows(const struct workerctl *w)
 	struct flow_rec f;
 	unsigned lost = 0;
 
-	for (uint32_t i = 0; i < w->env.cfg->max_flows; i++) {
+	for (uint32_t i = 0; i < flow_table_entries(w->env.cfg->max_flows); i++) {
 		bool live = live_flow(w, i, &f);
 
 		if (f.state > FLOW_FREE && f.state < FLOW_STATE_MAX)

@@ -99,12 +99,72 @@ static void test_full(void)
 		f[i] = flow_nr(t, i);
 	tap_ok(!flow_nr(t, 3), "a full table refuses");
 	tap_is(flow_count_state(t, FLOW_FREE), 0, "nothing is free");
-	end_and_release(t, f[1]);
-	tap_ok(!flow_nr(t, 3), "a released flow still takes its place");
+	flow_end(t, f[1], FLOW_ENDED_FIN, 1);
+	tap_ok(!flow_nr(t, 3), "a flow that closes still takes its place");
+	flow_release(t, f[1]);
+	tap_ok(flow_nr(t, 3) != NULL && flow_get(t, flow_ref(f[1])) == f[1],
+	       "a released one gives it up, but not its entry");
+	tap_ok(!flow_nr(t, 4) && !flow_count_state(t, FLOW_FREE), "one place, not two");
 	flow_reap(t, NULL, NULL);
-	tap_ok(flow_nr(t, 3) != NULL, "a reaped one gives it up");
+	tap_ok(!flow_nr(t, 4), "and not again when it is reaped");
 	flow_table_free(t);
 	tap_ok(!table(0) && !table(UINT32_MAX), "impossible sizes are refused");
+}
+
+/** test_spare - entries end before places do when nothing is reaped */
+static void test_spare(void)
+{
+	struct flow_table *t = table(2);
+	unsigned made = 0;
+	struct flow *f;
+
+	while ((f = flow_nr(t, made))) {
+		end_and_release(t, f);
+		made++;
+	}
+	tap_is(made, 2 + FLOW_SPARE, "births and deaths in one turn are bounded");
+	tap_is(flow_reap(t, NULL, NULL), 2 + FLOW_SPARE, "all are reaped");
+	tap_ok(flow_nr(t, 0) && flow_nr(t, 1) && !flow_nr(t, 2), "then there are two places");
+	flow_table_free(t);
+}
+
+static void open_it(struct flow_table *t, struct flow *f)
+{
+	flow_set_state(t, f, FLOW_OWNED);
+	flow_set_state(t, f, FLOW_JUDGED);
+	flow_set_state(t, f, FLOW_OPEN);
+}
+
+static void test_order(void)
+{
+	struct flow_table *t = table(8);
+	struct flow *f[4];
+
+	tap_ok(!flow_oldest(t), "nothing is the oldest of none");
+	for (unsigned i = 0; i < 4; i++) {
+		f[i] = flow_nr(t, i);
+		flow_touch(t, f[i], i);
+	}
+	tap_ok(!flow_oldest(t) && f[3]->rec->last == 3, "a flow that is not open is in no order");
+	for (unsigned i = 0; i < 4; i++) {
+		open_it(t, f[i]);
+		flow_touch(t, f[i], 10 + i);
+	}
+	tap_ok(flow_oldest(t) == f[0], "the first one is the oldest");
+	flow_touch(t, f[0], 20);
+	flow_touch(t, f[2], 21);
+	flow_touch(t, f[2], 22);
+	tap_ok(flow_oldest(t) == f[1], "until it is used");
+	flow_end(t, f[3], FLOW_ENDED_TIMEOUT, 23); /* in the middle: 1 3 0 2 */
+	flow_end(t, f[1], FLOW_ENDED_TIMEOUT, 23);
+	tap_ok(flow_oldest(t) == f[0], "those that end leave the order");
+	flow_touch(t, f[1], 24);
+	tap_ok(flow_oldest(t) == f[0], "and do not come back");
+	flow_end(t, f[2], FLOW_ENDED_TIMEOUT, 25);
+	tap_ok(flow_oldest(t) == f[0], "one is left");
+	flow_end(t, f[0], FLOW_ENDED_TIMEOUT, 26);
+	tap_ok(!flow_oldest(t), "none is left");
+	flow_table_free(t);
 }
 
 static void test_echo(void)
@@ -173,7 +233,7 @@ static void test_shared(void)
 	flow_nr(t, 1);
 	tap_ok(flow_rec_at(mem, 8, 0) == f->rec && flow_rec_at(mem, 8, 1)->state == FLOW_NEW,
 	       "the supervisor sees the records");
-	tap_ok(!flow_rec_at(mem, 8, 8) && !flow_rec_at(mem, 8, UINT32_MAX),
+	tap_ok(!flow_rec_at(mem, 8, flow_table_entries(8)) && !flow_rec_at(mem, 8, UINT32_MAX),
 	       "an index outside is refused");
 	flow_table_free(t);
 	tap_is(flow_rec_at(mem, 8, 1)->state, FLOW_NEW, "records outlive the worker's table");
@@ -333,6 +393,8 @@ int main(void)
 {
 	test_life();
 	test_full();
+	test_spare();
+	test_order();
 	test_echo();
 	test_refs();
 	test_ids();

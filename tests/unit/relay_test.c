@@ -67,6 +67,7 @@ static void fake_close(void *state, void *fstate, const struct hook_view *v)
 const struct hook_ops hook_count = {.name = "count", .open = fake_open, .close = fake_close};
 
 static int asked, notices, ended;
+static char notice_what[32];
 static char ended_as[64];
 
 static void ask_owner(void *ctx, struct flow *f)
@@ -79,8 +80,8 @@ __attribute__((format(printf, 3, 4))) static void notice(void *ctx, const char *
 							 const char *fmt, ...)
 {
 	(void)ctx;
-	(void)what;
 	(void)fmt;
+	snprintf(notice_what, sizeof(notice_what), "%s", what);
 	notices++;
 }
 
@@ -193,10 +194,76 @@ static void test_bounds(void)
 	tap_ok(f[4] != NULL, "an open one makes room");
 	for (uint16_t i = 5; i < 8; i++)
 		f[i] = make(IPPROTO_UDP, i);
-	tap_ok(!make(IPPROTO_UDP, 99) && r.count.flows_refused_table == 1, "a full table refuses");
+	tap_ok(!make(IPPROTO_UDP, 99) && r.count.flows_refused_table == 1,
+	       "a full table refuses where no datagram flow is open");
+	tap_ok(!strcmp(notice_what, "flow table, datagrams"), "and says so: %s", notice_what);
 	for (uint16_t i = 0; i < 8; i++)
 		end(f[i], FLOW_ENDED_SHUTDOWN);
 	tap_ok(!held && !flow_count(r.flows) && !timers_next(r.timers), "all are given back");
+}
+
+static void use(struct flow *f)
+{
+	if (relay_owner_pending(f)) {
+		relay_flow_owned(&r, f);
+		flow_set_state(r.flows, f, FLOW_OPEN);
+	}
+	flow_touch(r.flows, f, r.now);
+}
+
+/** test_evict - in a full table the datagram flow that was silent the longest makes room */
+static void test_evict(void)
+{
+	struct flow *f[8], *fresh;
+	struct flow_ref gone;
+
+	names_known = 1;
+	for (uint16_t i = 0; i < 8; i++) {
+		f[i] = make(i < 2 ? IPPROTO_TCP : i < 5 ? IPPROTO_UDP : IPPROTO_ICMP, i);
+		relay_flow_owned(&r, f[i]);
+		flow_set_state(r.flows, f[i], FLOW_OPEN);
+		if (i >= 2)
+			flow_touch(r.flows, f[i], r.now);
+	}
+	use(f[2]); /* the oldest is 3 now */
+	gone = flow_ref(f[3]);
+	ended = hook_closed = notices = 0;
+	memset(&r.count, 0, sizeof(r.count));
+	tap_ok(!make(IPPROTO_TCP, 90) && !ended && r.count.flows_refused_table == 1,
+	       "a connection is refused: it evicts nothing");
+	tap_ok(!strcmp(notice_what, "flow table"), "and says so: %s", notice_what);
+	fresh = make(IPPROTO_UDP, 91);
+	tap_ok(fresh && ended == 1 && hook_closed == 1 && r.count.flows_evicted == 1 &&
+		       r.count.flows_refused_table == 1,
+	       "a datagram flow finds its place");
+	tap_ok(f[3]->rec->reason == FLOW_ENDED_EVICTED && !strncmp(ended_as, "evicted closing", 15),
+	       "the one silent the longest ended: %s", ended_as);
+	tap_ok(!strcmp(notice_what, "evicted") && flow_get(r.flows, gone) == f[3],
+	       "it is said, and the entry stays until the end of the turn");
+	use(fresh);
+	tap_ok(make(IPPROTO_ICMP, 92) && f[4]->rec->reason == FLOW_ENDED_EVICTED,
+	       "an echo evicts the next one");
+	f[3] = make(IPPROTO_UDP, 3);
+	tap_ok(f[3] && f[3]->rec->state == FLOW_NEW && f[5]->rec->reason == FLOW_ENDED_EVICTED,
+	       "one that was evicted may come back, and evicts another kind");
+	tap_is(flow_reap(r.flows, NULL, NULL), 3, "three are freed");
+	tap_ok(!flow_get(r.flows, gone) && flow_count(r.flows) == 8, "the table is full as before");
+	tap_ok(f[0]->rec->reason == FLOW_ENDED_NOT && f[1]->rec->reason == FLOW_ENDED_NOT,
+	       "connections are left alone");
+}
+
+static void end_one(void *ctx, struct flow *f)
+{
+	(void)ctx;
+	relay_flow_end(&r, f, FLOW_ENDED_SHUTDOWN);
+	flow_release(r.flows, f);
+}
+
+static void test_all_back(void)
+{
+	flow_each(r.flows, end_one, NULL);
+	flow_reap(r.flows, NULL, NULL);
+	tap_ok(!held && !flow_count(r.flows) && !timers_next(r.timers), "all is given back");
 }
 
 static void test_block(void)
@@ -227,6 +294,8 @@ int main(void)
 	test_timers();
 	test_bounds();
 	test_block();
+	test_evict();
+	test_all_back();
 	hook_chain_free(r.hooks);
 	timers_free(r.timers);
 	flow_table_free(r.flows);
