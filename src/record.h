@@ -38,6 +38,8 @@ void record_free(struct record *r);
 
 /**
  * record_community_id - "1:..." (Community ID 1.0, seed 0) in @out (32 bytes)
+ *
+ * Empty for SCTP, whose ports are part of it and not known.
  */
 void record_community_id(const struct flow_rec *f, char out[32]);
 /** record_json - the line without newline, malloced; NULL on ENOMEM */
