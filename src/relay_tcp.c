@@ -34,7 +34,7 @@ int relay_tcp_init(struct relay *r)
 	r->tcp = malloc(sizeof(*r->tcp));
 	if (!r->tcp)
 		return -ENOMEM;
-	*r->tcp = (struct relay_tcp_state){.ready = NULL};
+	*r->tcp = (struct relay_tcp_state){.bufs = {NULL}};
 	TAILQ_INIT(&r->tcp->half_open);
 	return 0;
 }
@@ -115,14 +115,20 @@ static void syn_again(struct relay *r, struct flow *f, const struct packet *p)
 
 /* --- ends ------------------------------------------------------------------------- */
 
-static void unlink_from(struct flow **list, const struct flow *f)
+static void unlink_from(struct relay_tcp_list *list, struct flow *f)
 {
-	for (; *list; list = &relay_tcp_of(*list)->next) {
-		if (*list != f)
-			continue;
-		*list = relay_tcp_of(f)->next;
-		return;
+	struct flow **link = &list->first, *before = NULL;
+
+	while (*link && *link != f) {
+		before = *link;
+		link = &relay_tcp_of(before)->next;
 	}
+	if (!*link)
+		return;
+	*link = relay_tcp_of(f)->next;
+	if (list->last == f)
+		list->last = before;
+	list->n--;
 }
 
 /** relay_tcp_end - the flow is over; sockets not closed by the caller end in order */
@@ -547,40 +553,70 @@ bool relay_tcp_idle(const struct relay *r, const struct flow *f)
 
 /* --- more than one turn -------------------------------------------------------------- */
 
-void relay_tcp_again(struct flow **list, struct flow *f)
+void relay_tcp_again(struct relay_tcp_list *list, struct flow *f)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
 
 	if (rt->queued)
 		return;
 	rt->queued = true;
-	rt->next = *list;
-	*list = f;
+	rt->next = NULL;
+	if (list->last)
+		relay_tcp_of(list->last)->next = f;
+	else
+		list->first = f;
+	list->last = f;
+	list->n++;
 }
 
-static void resume_list(struct relay *r, struct flow **list)
+/** resume_first - the first of @list has its turn; false when it is in a list again after that */
+static bool resume_first(struct relay *r, struct relay_tcp_list *list)
 {
-	struct flow *f = *list;
+	const struct flow_ref ref = flow_ref(list->first);
+	struct flow *f = list->first;
+	struct relay_tcp *rt = relay_tcp_of(f);
 
-	*list = NULL;
-	while (f) {
-		struct relay_tcp *rt = relay_tcp_of(f);
-		struct flow *next = rt->next;
+	list->first = rt->next;
+	if (!list->first)
+		list->last = NULL;
+	list->n--;
+	rt->queued = false;
+	if (!rt->dead && relay_tcp_pump_down(r, f))
+		settle(r, f);
+	f = flow_get(r->flows, ref);
+	return !f || !f->relay || !relay_tcp_of(f)->queued;
+}
 
-		rt->queued = false;
-		if (!rt->dead && relay_tcp_pump_down(r, f))
-			settle(r, f);
-		f = next;
-	}
+/** resume_all - those that are in @list now; what they put into it meanwhile is for later */
+static void resume_all(struct relay *r, struct relay_tcp_list *list)
+{
+	for (unsigned n = list->n; n && list->first; n--)
+		resume_first(r, list);
+}
+
+/**
+ * resume_starved - while there is memory, the flow that has waited the longest goes on
+ *
+ * The first one that finds none after all goes to the end of the list, and ends the round:
+ * however many wait, a turn costs one try that fails.
+ */
+static void resume_starved(struct relay *r)
+{
+	struct relay_tcp_list *list = &r->tcp->starved;
+
+	for (unsigned n = list->n; n && list->first; n--)
+		if (engine_memory() > r->cfg->total_buffer || !resume_first(r, list))
+			return;
 }
 
 bool relay_tcp_resume(struct relay *r)
 {
-	resume_list(r, &r->tcp->ready);
-	return r->tcp->ready != NULL;
+	resume_all(r, &r->tcp->ready);
+	resume_starved(r);
+	return r->tcp->ready.first != NULL;
 }
 
 void relay_tcp_tick(struct relay *r)
 {
-	resume_list(r, &r->tcp->starved);
+	resume_all(r, &r->tcp->starved);
 }

@@ -65,10 +65,16 @@ struct relay_tcp {
 /* One recv() fills up to so many segments: fewer calls, and fewer ACKs to the peer. */
 #define RELAY_TCP_BUFS 4
 
+/** struct relay_tcp_list - flows that want another turn; who came first is first */
+struct relay_tcp_list {
+	struct flow *first, *last;
+	unsigned n;
+};
+
 /** struct relay_tcp_state - shared by all TCP flows of a worker */
 struct relay_tcp_state {
-	struct flow *ready;		     /* had more to do than one turn allows */
-	struct flow *starved;		     /* waits for memory of others */
+	struct relay_tcp_list ready;	     /* had more to do than one turn allows */
+	struct relay_tcp_list starved;	     /* wait for memory that others have */
 	TAILQ_HEAD(, held_syn) half_open;    /* the one whose SYN came last is the last */
 	struct pktbuf *bufs[RELAY_TCP_BUFS]; /* owned: the next read's; NULL: take a fresh one */
 };
@@ -87,7 +93,7 @@ void relay_tcp_end(struct relay *r, struct flow *f, enum flow_reason reason);
 void relay_tcp_net_failed(struct relay *r, struct flow *f, int err);
 bool relay_tcp_net_broken(struct relay *r, struct flow *f, int err);
 void relay_tcp_blocked(struct relay *r, struct flow *f, enum flow_reason reason);
-void relay_tcp_again(struct flow **list, struct flow *f);
+void relay_tcp_again(struct relay_tcp_list *list, struct flow *f);
 
 /* relay_tcp_alive.c */
 void relay_tcp_probe(struct relay *r, struct flow *f);

@@ -371,7 +371,7 @@ static int read_down(struct relay *r, struct flow *f, size_t room)
 	int places = read_places(r->tcp, iov, room, &room);
 	ssize_t n;
 
-	if (!places) { /* the next tick may have more luck */
+	if (!places) { /* a later turn, or the tick, may have more luck */
 		relay_tcp_again(&r->tcp->starved, f);
 		return 0;
 	}
