@@ -14,11 +14,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 
 #define CLIENTS_MAX (CONTROL_FDS_MAX - 1)
 #define REQUEST_MAX 256
-#define ANSWER_MS   10000 /* for an instance to answer: it may be stopped */
+#define ANSWER_MS   10000		  /* for an instance to answer: it may be stopped */
+#define BUSY_MS	    50			  /* pause of one that asks while others fill the queue, */
+#define BUSY_TRIES  20			  /* and how often, before the instance is called stopped */
+#define RETRY_NS    (200 * NSEC_PER_MSEC) /* until accept() is tried again without descriptors */
 
 /** struct client - one asker; first its line is read, then its answer written */
 struct client {
@@ -31,6 +35,7 @@ struct client {
 
 struct control {
 	int fd;
+	uint64_t retry_at; /* accept() failed; 0 = it did not */
 	char path[CONTROL_PATH_MAX];
 	struct client clients[CLIENTS_MAX];
 };
@@ -233,7 +238,8 @@ int control_pollfds(const struct control *c, struct pollfd *fds)
 
 	if (!c)
 		return 0;
-	fds[n++] = (struct pollfd){.fd = c->fd, .events = POLLIN};
+	if (clock_mono_ns() >= c->retry_at)
+		fds[n++] = (struct pollfd){.fd = c->fd, .events = POLLIN};
 	for (int i = 0; i < CLIENTS_MAX; i++) {
 		const struct client *cl = &c->clients[i];
 
@@ -244,6 +250,11 @@ int control_pollfds(const struct control *c, struct pollfd *fds)
 			};
 	}
 	return n;
+}
+
+uint64_t control_retry_at(const struct control *c)
+{
+	return c ? c->retry_at : 0;
 }
 
 static bool may_ask(int fd)
@@ -276,6 +287,11 @@ static void accept_client(struct control *c)
 	int fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct client *cl;
 
+	/* A client that has given up is gone from the queue; a shortage stays, and so does the
+	 * client. */
+	c->retry_at = fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED
+			      ? clock_mono_ns() + RETRY_NS
+			      : 0;
 	if (fd < 0)
 		return;
 	cl = may_ask(fd) ? free_client(c) : NULL;
@@ -441,6 +457,18 @@ static int fail_ask(int rc, const char *path, char *err, size_t errsize)
 	return rc;
 }
 
+/** connect_patiently - others may fill the queue for a moment */
+static int connect_patiently(const char *path)
+{
+	int fd = connect_to(path);
+
+	for (int tries = 0; fd == -EAGAIN && tries < BUSY_TRIES; tries++) {
+		poll(NULL, 0, BUSY_MS);
+		fd = connect_to(path);
+	}
+	return fd;
+}
+
 int control_ask(pid_t instance, const char *request, FILE *out, char *err, size_t errsize)
 {
 	char path[CONTROL_PATH_MAX], line[REQUEST_MAX];
@@ -448,7 +476,7 @@ int control_ask(pid_t instance, const char *request, FILE *out, char *err, size_
 
 	if (rc)
 		return rc;
-	fd = connect_to(path);
+	fd = connect_patiently(path);
 	if (fd < 0)
 		return fail_ask(fd, path, err, errsize);
 	n = snprintf(line, sizeof(line), "%s\n", request);

@@ -13,6 +13,7 @@
 
 #include <poll.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
 
@@ -29,8 +30,16 @@ int control_open(struct control **out);
 void control_remove(const char *path);
 /** control_close - stop listening and remove the socket; @c may be NULL */
 void control_close(struct control *c);
-/** control_pollfds - what to poll; returns how many of @fds (CONTROL_FDS_MAX) were filled */
+/**
+ * control_pollfds - what to poll; returns how many of @fds (CONTROL_FDS_MAX) were filled
+ *
+ * The listener is not among them while descriptors are short: who waits in its queue would
+ * wake the poll for ever.
+ */
 int control_pollfds(const struct control *c, struct pollfd *fds);
+/** control_retry_at - when to poll again all the same (clock_mono_ns()), 0 = never; @c may be NULL
+ */
+uint64_t control_retry_at(const struct control *c);
 /**
  * control_serve - accept, read and answer whatever is ready, without blocking
  * @answer: writes the reply to @request to @out; an unknown request is its business

@@ -150,13 +150,27 @@ int sandbox_open(struct sandbox *s, const struct config *cfg, const sigset_t *or
 	}
 	r = s->keeper < 0 ? -errno : 0;
 	close(pair[1]);
-	if (r)
+	if (r) {
 		snprintf(err, errsize, "no new process: %s", strerror(-r));
-	else
-		r = read_ready(s, err, errsize);
+		sandbox_close(s);
+	}
+	return r;
+}
+
+int sandbox_ready(struct sandbox *s, char *err, size_t errsize)
+{
+	int r = read_ready(s, err, errsize);
+
 	if (r)
 		sandbox_close(s);
 	return r;
+}
+
+void sandbox_abort(struct sandbox *s)
+{
+	if (s->keeper > 0)
+		kill(s->keeper, SIGKILL);
+	sandbox_close(s);
 }
 
 static int order(struct sandbox *s, enum keeper_op op, int signo, pid_t sender)

@@ -75,14 +75,22 @@ struct sandbox_event {
 };
 
 /**
- * sandbox_open - make namespaces, TUN, addresses, resolver sockets
+ * sandbox_open - start the keeper, which makes namespaces, TUN, addresses, resolver sockets
  * @orig: the caller's signal mask, given back to COMMAND
  *
- * Returns 0, or -errno with one line in @err that says what to change.
- * COMMAND is not started before sandbox_start().
+ * Returns 0, or -errno with one line in @err. When @s->ctl_fd is readable, sandbox_ready() is next.
  */
 int sandbox_open(struct sandbox *s, const struct config *cfg, const sigset_t *orig, char *err,
 		 size_t errsize);
+/**
+ * sandbox_ready - take over what the keeper has made; waits until it is done
+ *
+ * Returns 0, or -errno with one line in @err that says what to change (and @s is closed).
+ * COMMAND is not started before sandbox_start().
+ */
+int sandbox_ready(struct sandbox *s, char *err, size_t errsize);
+/** sandbox_abort - instead of sandbox_ready(): end the keeper, in the middle of whatever it does */
+void sandbox_abort(struct sandbox *s);
 int sandbox_start(struct sandbox *s);
 /** sandbox_event_read - 1 = one event, 0 = the keeper is gone, -EAGAIN */
 int sandbox_event_read(struct sandbox *s, struct sandbox_event *ev);

@@ -368,13 +368,20 @@ static void die_by(int signo)
 
 /* --- the loop ------------------------------------------------------------------------------ */
 
+/** earlier - of two times, of which 0 is never */
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a && b ? MIN(a, b) : a + b;
+}
+
 static int poll_timeout(const struct supervisor *s)
 {
 	const uint64_t now = clock_mono_ns();
 	uint64_t at = s->deadline;
 
-	if (s->flush_left && (!at || at > now + FLUSH_RETRY_NS))
-		at = now + FLUSH_RETRY_NS;
+	if (s->flush_left)
+		at = earlier(at, now + FLUSH_RETRY_NS);
+	at = earlier(at, control_retry_at(s->control));
 	if (!at)
 		return -1;
 	return at <= now ? 0 : (int)MIN((at - now) / NSEC_PER_MSEC + 1, 3600000ULL);
@@ -417,8 +424,7 @@ static void turn(struct supervisor *s)
 		deadline_passed(s);
 }
 
-/* --- birth and end -----------------------------------------------------------------------------
- */
+/* --- birth and end -------------------------------------------------------------------------- */
 
 static int open_record(struct supervisor *s)
 {
@@ -476,9 +482,53 @@ static int open_worker(struct supervisor *s)
 	return r;
 }
 
-static int set_up(struct supervisor *s)
+/** end_asked - the signal that waits and means the end, or 0; others mean nothing yet */
+static int end_asked(const struct supervisor *s)
+{
+	struct signalfd_siginfo si;
+
+	while (read(s->sig_fd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+		if (means_end((int)si.ssi_signo))
+			return (int)si.ssi_signo;
+	}
+	return 0;
+}
+
+/**
+ * open_sandbox - make it; 0, or -errno after one line
+ *
+ * A machine that is busy or short of memory may take long over namespaces: whoever wants
+ * an end meanwhile gets it.
+ */
+static int open_sandbox(struct supervisor *s)
 {
 	char err[256] = "";
+	int r = sandbox_open(&s->sandbox, s->cfg, &s->orig, err, sizeof(err));
+	struct pollfd p[] = {
+		{.fd = s->sig_fd, .events = POLLIN},
+		{.fd = s->sandbox.ctl_fd, .events = POLLIN},
+	};
+
+	while (!r && !p[1].revents) {
+		int signo;
+
+		poll(p, ARRAY_SIZE(p), -1);
+		signo = p[0].revents ? end_asked(s) : 0;
+		if (!signo)
+			continue;
+		s->status = signo;
+		sandbox_abort(&s->sandbox);
+		return -EINTR;
+	}
+	if (!r)
+		r = sandbox_ready(&s->sandbox, err, sizeof(err));
+	if (r)
+		log_error("%s", err);
+	return r;
+}
+
+static int set_up(struct supervisor *s)
+{
 	int r;
 
 	s->n_caller_fds = fds_list(3, s->caller_fds, CALLER_FDS_MAX);
@@ -489,11 +539,9 @@ static int set_up(struct supervisor *s)
 	if (r)
 		return r;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	r = sandbox_open(&s->sandbox, s->cfg, &s->orig, err, sizeof(err));
-	if (r) {
-		log_error("%s", err);
+	r = open_sandbox(s);
+	if (r)
 		return r;
-	}
 	r = control_open(&s->control);
 	if (r)
 		log_note("no control socket, so `weir flows` won't find this run: %s",

@@ -37,4 +37,25 @@ for who in root user; do
 	wait $weir
 	ok $((($(date +%s%N) - start) / 1000000 > 1500)) "$who: SIGTERM ends what is left"
 done
+
+# --- an end that is asked for while the namespaces are still being made
+# The keeper waits for a passwd that nobody writes, as it may for a busy machine.
+mkfifo "$TMP/fifo"
+for sig in TERM INT; do
+	# what a shell starts in the background ignores SIGINT
+	unshare -m --propagation private sh -c "mount --bind $TMP/fifo /etc/passwd &&
+		exec env --default-signal=INT $WEIR run -q --user nobody -- true" &
+	weir=$!
+	wait_for 5 pgrep -P $weir -x weir-keeper
+	keeper=$(pgrep -P $weir -x weir-keeper)
+	sleep 0.2
+	start=$(date +%s%N)
+	kill -$sig $weir
+	wait_for 5 test ! -e "/proc/$weir/exe"
+	ok $((($(date +%s%N) - start) / 1000000 > 1000)) "SIG$sig during the set-up ends it soon"
+	kill -KILL $weir $keeper 2>/dev/null
+	wait $weir
+	is $? $((128 + $(kill -l $sig))) "... by that signal"
+	ok "$([ -n "$keeper" ] && [ ! -e "/proc/$keeper" ]; echo $?)" "... with its keeper"
+done
 done_testing

@@ -11,12 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "../lib/tap.h"
 
 static void answer(void *ctx, const char *request, FILE *out)
@@ -117,6 +119,56 @@ static void silent(pid_t pid)
 		close(fd[i]);
 }
 
+/** turns - how often a poll loop over @c turns in @ms, as the supervisor's does */
+static int turns(struct control *c, int ms)
+{
+	const uint64_t end = clock_mono_ns() + (uint64_t)ms * NSEC_PER_MSEC;
+	struct pollfd fds[CONTROL_FDS_MAX];
+	uint64_t now, at;
+	int n = 0;
+
+	for (; (now = clock_mono_ns()) < end; n++) {
+		int have = control_pollfds(c, fds);
+
+		at = control_retry_at(c);
+		at = at && at < end ? at : end;
+		poll(fds, (nfds_t)have, at > now ? (int)((at - now) / NSEC_PER_MSEC) + 1 : 0);
+		control_serve(c, fds, have, answer, NULL);
+	}
+	return n;
+}
+
+/** starved - a client that cannot be accepted does not make the loop spin, and is served later */
+static void starved(void)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0), next = dup(fd), n;
+	char path[CONTROL_PATH_MAX], text[64] = "";
+	struct rlimit old, low;
+	struct control *c;
+
+	close(next);
+	getrlimit(RLIMIT_NOFILE, &old);
+	low = (struct rlimit){.rlim_cur = (rlim_t)next + 1, .rlim_max = old.rlim_max};
+	if (control_open(&c) < 0)
+		exit(1);
+	control_path(getpid(), getuid(), path);
+	memcpy(sa.sun_path, path, sizeof(sa.sun_path));
+	tap_is(control_retry_at(c), 0, "nothing is to be tried again");
+	setrlimit(RLIMIT_NOFILE, &low); /* the listener has the last one */
+	connect(fd, (struct sockaddr *)&sa, sizeof(sa));
+	n = (int)write(fd, "late\n", 5);
+	n = turns(c, 500);
+	tap_ok(n >= 2 && n <= 8, "without descriptors: %d turns in half a second", n);
+	setrlimit(RLIMIT_NOFILE, &old);
+	turns(c, 500);
+	n = (int)recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT);
+	tap_ok(n > 0 && !strcmp(text, "you said: late\n"), "... and served when there are some");
+	tap_is(control_retry_at(c), 0, "... after which all is as before");
+	close(fd);
+	control_close(c);
+}
+
 /** starting - between bind() and listen() a socket looks dead, but its process lives */
 static void starting(void)
 {
@@ -158,6 +210,7 @@ int main(void)
 	silent(a);
 	stopped(a);
 	starting();
+	starved();
 	b = instance();
 	tap_ok(ask(0, "x", &text, err) < 0 && strstr(err, "--instance"), "two: %s", err);
 	free(text);
