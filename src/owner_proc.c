@@ -30,6 +30,11 @@
  * and none is named: OWNER_SHARED. Copies under another number (dup2, SCM_RIGHTS)
  * and threads with a table of fds of their own are not noticed.
  *
+ * A program with file capabilities (Debian's ping) is not dumpable, and its /proc/PID/fd
+ * is closed to an ordinary user. The maker of a user namespace may trace what runs in it all
+ * the same, and so may borrow a descriptor to see what it is (pidfd_getfd(2)). What
+ * cannot be listed is tried from 0 up.
+ *
  * A process is held by descriptors of its /proc/PID, which can't be taken over by a
  * later process with the same pid; exec and setuid make a new owner (owner_ident.h).
  */
@@ -42,7 +47,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -66,12 +73,15 @@
 #define OWNER_WALK_SHARE 3 /* a long walk is followed by this many times its length without */
 #define OWNER_WALK_LONG	 (20 * NSEC_PER_MSEC)
 #define FD_NONE		 (-1)
+#define PID_FD_UNTRIED	 (-1)
+#define PID_FD_NONE	 (-2)
 
 struct proc {
 	struct proc *prev, *next; /* by last use */
 	pid_t pid;
 	uint16_t slot;
 	int dir_fd, stat_fd; /* /proc/PID and its stat */
+	int pid_fd;	     /* where /proc/PID/fd is closed to us; else PID_FD_... */
 	struct owner_mark mark;
 	uint32_t owner;	    /* id, 0 = not made for this mark yet */
 	uint32_t *inode_at; /* by fd: the socket last seen there, 0 = none */
@@ -253,6 +263,7 @@ static void proc_drop(struct owner_proc *op, struct proc *p)
 	proc_unlink(op, p);
 	op->procs[p->slot] = NULL;
 	op->n_procs--;
+	close_fd(&p->pid_fd);
 	close_fd(&p->stat_fd);
 	close_fd(&p->dir_fd);
 	free(p->inode_at);
@@ -279,6 +290,7 @@ static struct proc *proc_open(struct owner_proc *op, pid_t pid)
 	snprintf(path, sizeof(path), "/proc/%d", pid);
 	p->pid = pid;
 	p->last_fd = FD_NONE;
+	p->pid_fd = PID_FD_UNTRIED;
 	p->dir_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	p->stat_fd = p->dir_fd < 0 ? -1 : openat(p->dir_fd, "stat", O_RDONLY | O_CLOEXEC);
 	if (p->stat_fd < 0 || owner_mark_read(p->dir_fd, p->stat_fd, &p->mark)) {
@@ -351,31 +363,71 @@ static void fd_path(char *out, int fd)
 	*out = '\0';
 }
 
-/* probe - the socket at @fd: its inode, 0 = no socket, -errno; *@news when it was not known */
-static int64_t probe(struct owner_proc *op, struct proc *p, int fd, bool *news)
+/* look - what /proc says is at @fd: a socket's inode, 0 = something else, -ENOENT, -errno */
+static int64_t look(const struct proc *p, int fd)
 {
 	static const char prefix[] = "socket:[";
 	char path[16], link[64];
-	uint32_t inode = 0;
-	bool changed;
 	ssize_t n;
 
+	fd_path(path, fd);
+	n = readlinkat(p->dir_fd, path, link, sizeof(link) - 1);
+	if (n < 0)
+		return -errno;
+	link[n] = '\0';
+	if (strncmp(link, prefix, sizeof(prefix) - 1))
+		return 0;
+	return (uint32_t)strtoul(link + sizeof(prefix) - 1, NULL, 10);
+}
+
+/* pid_fd_open - a pidfd of this very process: while its /proc/PID lives, the number is its own */
+static int pid_fd_open(const struct proc *p)
+{
+	int fd = pidfd_open(p->pid, 0);
+	struct owner_mark m;
+
+	if (fd >= 0 && owner_mark_read(p->dir_fd, p->stat_fd, &m))
+		close_fd(&fd);
+	return fd < 0 ? PID_FD_NONE : fd;
+}
+
+/* borrow - as look(), by a copy of the descriptor, closed again at once */
+static int64_t borrow(struct proc *p, int fd)
+{
+	int64_t inode = 0;
+	struct stat st;
+	int copy;
+
+	if (p->pid_fd == PID_FD_UNTRIED)
+		p->pid_fd = pid_fd_open(p);
+	if (p->pid_fd < 0)
+		return -EACCES;
+	copy = pidfd_getfd(p->pid_fd, fd, 0);
+	if (copy < 0)
+		return errno == EBADF ? -ENOENT : -EACCES;
+	if (!fstat(copy, &st) && S_ISSOCK(st.st_mode))
+		inode = (uint32_t)st.st_ino;
+	close(copy);
+	return inode;
+}
+
+/* probe - the socket at @fd: its inode, 0 = no socket, -errno; *@news when it was not known */
+static int64_t probe(struct owner_proc *op, struct proc *p, int fd, bool *news)
+{
+	int64_t got = look(p, fd);
+	bool changed;
+
+	if (got == -EACCES)
+		got = borrow(p, fd);
 	if (news)
 		*news = false;
-	fd_path(path, fd);
 	op->stats.probes++;
-	n = readlinkat(p->dir_fd, path, link, sizeof(link) - 1);
-	if (n < 0 && errno != ENOENT)
-		return -errno;
-	if (n > 0) {
-		link[n] = '\0';
-		if (!strncmp(link, prefix, sizeof(prefix) - 1))
-			inode = (uint32_t)strtoul(link + sizeof(prefix) - 1, NULL, 10);
-	}
-	changed = remember(op, p, fd, inode);
+	if (got < 0 && got != -ENOENT)
+		return got;
+	changed = remember(op, p, fd, got > 0 ? (uint32_t)got : 0);
 	if (news)
-		*news = changed && inode;
-	return n > 0 ? (int64_t)inode : -ENOENT;
+		*news = changed && got > 0;
+	return got;
 }
 
 static int forward_search(struct owner_proc *op, struct proc *p, uint32_t inode)
@@ -438,7 +490,15 @@ static int hint_search(struct owner_proc *op, struct proc *p, uint32_t inode)
 	return fd;
 }
 
-/* scan - read all descriptors of @p; 0 or -errno */
+/* scan_closed - the first descriptors of @p, whose list is closed to us: always -EACCES */
+static int scan_closed(struct owner_proc *op, struct proc *p)
+{
+	for (int fd = 0; fd < SMALL_FDS && probe(op, p, fd, NULL) != -EACCES; fd++)
+		;
+	return -EACCES;
+}
+
+/* scan - read all descriptors of @p; 0 or -errno (-EACCES: not all, if any) */
 static int scan(struct owner_proc *op, struct proc *p)
 {
 	int fd = openat(p->dir_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -446,7 +506,7 @@ static int scan(struct owner_proc *op, struct proc *p)
 	DIR *d;
 
 	if (fd < 0)
-		return -errno;
+		return errno == EACCES ? scan_closed(op, p) : -errno;
 	d = fdopendir(fd);
 	if (!d) {
 		close(fd);
@@ -729,9 +789,8 @@ static void search(struct walk *wk, unsigned from)
 		if (!p)
 			p = proc_open(wk->op, wk->c[i].pid);
 		err = p ? scan(wk->op, p) : 0;
-		if (err == -EACCES || err == -EPERM)
-			wk->denied = true;
-		else if (p && !err)
+		wk->denied |= err == -EACCES || err == -EPERM;
+		if (p && (!err || err == -EACCES))
 			settle_rest(wk);
 	}
 }

@@ -42,6 +42,13 @@ for who in root user; do
 	wait $weir 2>/dev/null
 done
 
+# --- an ordinary user's program that gains rights: its descriptors are closed, its owner is known
+for ping in 'ping -c 1 -W 1 198.51.100.9' 'ping -6 -c 1 -W 1 2001:db8:9::9'; do
+	rm -f "$TMP/share/log"
+	run user --log "$TMP/share/log" -- sh -c "$ping >/dev/null 2>&1"
+	like "$(cat "$TMP/share/log")" '"uid":2001.*"comm":"ping","exe":"/[a-z/]*ping"' "user: $ping: the owner is known"
+done
+
 # --- what is forbidden is said in one line, with 126
 # said NAME PATTERN: of $out and $status
 said() {
