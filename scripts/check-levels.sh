@@ -10,7 +10,7 @@ bad=0
 level() {
 	case $1 in
 	src/base/*) echo 0 ;;
-	src/packet | src/flow | src/config | src/rule | src/change | src/select | src/plan | src/timers | src/dest | src/names | src/dnsmsg | src/dnsstream) echo 1 ;;
+	src/packet | src/flow | src/option | src/config | src/config_up | src/rule | src/change | src/select | src/plan | src/timers | src/dest | src/names | src/dnsmsg | src/dnsstream) echo 1 ;;
 	src/hook | src/owner | src/owner_* | src/hooks/* | stack/stack | src/ipc | src/outbox | src/netsock) echo 2 ;;
 	src/netsock_dgram | src/tun | src/tundev | src/relay | src/relay_dgram | src/relay_tcp* | \
 		src/relay_udp | src/relay_icmp | stack/*) echo 3 ;;

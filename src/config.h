@@ -61,7 +61,10 @@ struct up_config {
 	bool link_local_pass;	 /* link-local, multicast and broadcast keep their path */
 	bool take_over;		 /* reset what is connected already */
 	bool dry_run;
+	bool lockdown; /* only close the way of what is selected fail-closed, until weir is up */
 	const char *runtime_dir;
+	const char *config_file; /* --config; NULL: the usual one, unless @no_config */
+	bool no_config;
 	char *file;
 };
 
@@ -107,5 +110,17 @@ void config_free_up(struct up_config *c);
 void config_usage_up(int fd);
 /** config_usage_run - the text of `weir run --help`, made from the option table */
 void config_usage_run(int fd);
+
+/* --- for the tables of options (option.h) --------------------------------------------- */
+
+struct option;
+struct option_part;
+
+/** config_shared - the options that `weir run` and `weir up` have in common */
+extern const struct option_part config_shared;
+/** config_set_address - one more of @c's addresses */
+int config_set_address(struct config *c, const struct option *o, const char *value);
+/** config_mtu_fits - is the MTU one that all of @c's addresses can live with? */
+bool config_mtu_fits(const struct config *c);
 
 #endif

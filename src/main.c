@@ -104,7 +104,7 @@ static const struct command {
 	{"flows", "[--instance PID]",
 	 "print the live flows of a running weir, one JSON object a line", cmd_flows},
 	{"doctor", "", "say what this machine allows, and what to change", cmd_doctor},
-	{"help", "[run]", "this text, or the options of `weir run`", cmd_help},
+	{"help", "[run|up]", "this text, or the options of `weir run` or `weir up`", cmd_help},
 	{"version", "", "print the version", cmd_version},
 	{"demo-client", "", NULL, demo_client},
 };
@@ -128,6 +128,8 @@ static int cmd_help(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "run"))
 		config_usage_run(STDOUT_FILENO);
+	else if (argc > 1 && !strcmp(argv[1], "up"))
+		config_usage_up(STDOUT_FILENO);
 	else
 		usage(stdout);
 	return 0;

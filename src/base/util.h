@@ -53,4 +53,11 @@ size_t str_copy(char *dst, size_t size, const char *src);
 /** close_fd - close *@fd if it is one and set it to -1 */
 void close_fd(int *fd);
 
+/**
+ * read_text - the whole of the file at @path, terminated, in *@text, which the caller frees
+ *
+ * 0, or -errno: -EFBIG above 1 MiB, -EINVAL when it has a NUL inside, so is no text.
+ */
+int read_text(const char *path, char **text);
+
 #endif

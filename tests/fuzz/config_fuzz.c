@@ -4,7 +4,7 @@
  *
  * Whatever is accepted must be within the bounds that the error messages
  * state; whatever is refused must come with one printable line.
- * LINK: src/config.o src/base/addr.o src/base/util.o src/base/log.o src/base/clock.o
+ * LINK: src/config.o src/option.o src/base/addr.o src/base/util.o src/base/log.o src/base/clock.o
  */
 #include "config.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * config: tables of command lines and what comes of them; --help in 80 columns.
- * LINK: src/config.o src/base/addr.o src/base/util.o src/base/log.o src/base/clock.o
+ * LINK: src/config.o src/option.o src/base/addr.o src/base/util.o src/base/log.o src/base/clock.o
  */
 #include "config.h"
 
