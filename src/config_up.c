@@ -293,6 +293,6 @@ void config_usage_up(int fd)
 		"has changed.\n");
 	option_print(&up_table, fd);
 	dprintf(fd,
-		"\nThe exit status is 0 after a clean end, 1 when weir could not set up or had to\n"
+		"\nThe exit status is 0 after a clean end, 126 when weir could not set up or had to\n"
 		"give up, 2 for a wrong option.\n");
 }
