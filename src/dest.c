@@ -2,11 +2,13 @@
 /*
  * Theory of operation
  *
- * An address means something else inside than outside in three cases only:
+ * An address means something else inside than outside in these cases only:
  *
  *   inside            outside           why
  *   --host-loopback   127.0.0.1, ::1    the host's loopback, by the user's choice
  *   --host-addr       the mirrored one  that address is the program's own inside
+ *   a resolver's      its own, or the   it is bound inside, port 53 only; a
+ *                     link-local one    link-local one has another address there
  *   loopback, own     unreachable       they never leave the namespace; whoever
  *                                       forges them must not reach the host
  *
@@ -43,21 +45,39 @@ static bool compatible(const struct addr *a)
 	return true;
 }
 
-bool dest_is_dns(const struct dest_map *m, const struct addrport *net)
+/** resolver - the number of the one that is @net inside, or -1 */
+static int resolver(const struct dest_map *m, const struct addrport *net)
 {
 	for (unsigned i = 0; i < m->n_dns && net->port == 53; i++)
-		if (addr_equal(&m->dns[i], &net->addr))
+		if (addr_equal(&m->dns[i].inside, &net->addr))
+			return (int)i;
+	return -1;
+}
+
+bool dest_is_dns(const struct dest_map *m, const struct addrport *net)
+{
+	return resolver(m, net) >= 0;
+}
+
+/** resolver_in - an answer from a resolver comes from the address it has inside */
+static bool resolver_in(const struct dest_map *m, const struct addrport *peer, struct addr *inside)
+{
+	for (unsigned i = 0; i < m->n_dns && peer->port == 53; i++)
+		if (addr_equal(&m->dns[i].outside, &peer->addr)) {
+			*inside = m->dns[i].inside;
 			return true;
+		}
 	return false;
 }
 
 int dest_out(const struct dest_map *m, const struct addrport *net, struct addrport *out)
 {
 	const struct addr *a = &net->addr;
+	const int dns = resolver(m, net);
 
 	out->port = net->port;
-	if (dest_is_dns(m, net))
-		out->addr = *a;
+	if (dns >= 0)
+		out->addr = m->dns[dns].outside;
 	else if (is_set(&m->loop4, a))
 		out->addr = loopback4;
 	else if (is_set(&m->loop6, a))
@@ -82,7 +102,7 @@ void dest_in(const struct dest_map *m, const struct addrport *peer, struct addrp
 	const struct addr *a = &peer->addr;
 
 	*net = *peer;
-	if (dest_is_dns(m, peer))
+	if (resolver_in(m, peer, &net->addr))
 		return;
 	if (addr_equal(a, &loopback4) && !addr_is_unspecified(&m->loop4))
 		net->addr = m->loop4;

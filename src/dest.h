@@ -10,12 +10,16 @@
 
 #include "config.h"
 
+#define DEST_DNS_MAX 32
+
 struct dest_map {
 	struct addr loop4, loop6; /* these addresses inside mean 127.0.0.1, ::1 outside */
 	struct addr host4, host6; /* these mean own4, own6 */
 	struct addr own4, own6;	  /* mirrored addresses of the host */
-	/* resolvers on loopback, served by relay_local: port 53 there means itself outside */
-	struct addr dns[8];
+	/* resolvers served by relay_local: port 53 at @inside means @outside, mostly itself */
+	struct {
+		struct addr inside, outside;
+	} dns[DEST_DNS_MAX];
 	unsigned n_dns;
 };
 
@@ -23,7 +27,7 @@ struct dest_map {
  * dest_out - where to connect for @net; -EHOSTUNREACH (loopback, unspecified) or -ENETUNREACH
  */
 int dest_out(const struct dest_map *m, const struct addrport *net, struct addrport *out);
-/** dest_is_dns - @net is one of the resolvers on loopback that relay_local serves */
+/** dest_is_dns - @net is one of the resolvers that relay_local serves */
 bool dest_is_dns(const struct dest_map *m, const struct addrport *net);
 /** dest_in - the reverse, for an answer from @peer: the address the program knows it by */
 void dest_in(const struct dest_map *m, const struct addrport *peer, struct addrport *net);

@@ -10,6 +10,9 @@
  * whenever the file is replaced. Every address can be bound: 127/8 and ::1 are
  * local as soon as lo is up, the mirrored address as soon as weir0 is. Other
  * resolvers are reached through the TUN like any host.
+ *
+ * A link-local resolver with its zone (fe80::1%eth0) can't be asked inside, where there
+ * is no eth0: it gets another address, and programs a copy of resolv.conf that names it.
  */
 #ifndef WEIR_HOSTDNS_H
 #define WEIR_HOSTDNS_H
@@ -21,16 +24,48 @@
 /* glibc reads no more (MAXNS), other libraries a few more */
 #define HOSTDNS_MAX 8
 
+/* Longest word of a nameserver line: an address, '%' and the name of an interface. */
+#define HOSTDNS_WORD_MAX 80
+/* Bytes looked at; longer files are cut. */
+#define HOSTDNS_TEXT_MAX 16384
+
+/** struct hostdns_zoned - a link-local resolver: as it is written, and with its zone as a number */
+struct hostdns_zoned {
+	char word[HOSTDNS_WORD_MAX];
+	struct addr addr;
+};
+
 struct hostdns {
 	struct addr addr[HOSTDNS_MAX];
 	unsigned n;
-	unsigned zoned; /* link-local addresses with a zone: can't be asked inside */
+	struct hostdns_zoned zoned[HOSTDNS_MAX];
+	unsigned n_zoned;
+	unsigned lost; /* link-local ones whose interface is not there */
 };
 
-/** hostdns_parse - the nameserver lines of a resolv.conf; none means 127.0.0.1 (resolv.conf(5)) */
+/** struct hostdns_conf - a resolv.conf and what it says */
+struct hostdns_conf {
+	struct hostdns dns;
+	uint32_t len;
+	char text[HOSTDNS_TEXT_MAX];
+};
+
+/**
+ * hostdns_parse - the nameserver lines of a resolv.conf; none means 127.0.0.1 (resolv.conf(5))
+ *
+ * Zones are looked up in the network namespace that the caller is in.
+ */
 void hostdns_parse(const char *text, size_t len, struct hostdns *out);
 /** hostdns_read - the same from a file; one that can't be read counts as empty */
-void hostdns_read(const char *path, struct hostdns *out);
+void hostdns_read(const char *path, struct hostdns_conf *out);
+/**
+ * hostdns_rewrite - @conf's text with other words for the link-local resolvers
+ * @inside: for each of @conf->dns.zoned; an unspecified address leaves the line as it is
+ *
+ * Everything else is kept to the byte. Returns the length; what @size has no room for is cut.
+ */
+size_t hostdns_rewrite(const struct hostdns_conf *conf, const struct addr *inside, char *out,
+		       size_t size);
 /**
  * hostdns_local - keep those that are local inside: loopback, or one of @own
  * @own: mirrored addresses; unspecified ones match nothing

@@ -29,18 +29,17 @@
 #define MTU_MAX	    65535
 #define MTU_MIN_V4  68	 /* RFC 791 */
 #define MTU_MIN_V6  1280 /* RFC 8200, section 5 */
-#define RESOLV_CONF "/etc/resolv.conf"
 
 /** struct plan - what was read outside, and what is to be set inside */
 struct plan {
 	struct netcfg_host host;
 	struct sysctl_mirror sysctls;
-	struct hostdns dns;
 	struct prefix own[CONFIG_ADDRS_MAX + 2]; /* the first of each family is preferred */
 	struct addr brd[CONFIG_ADDRS_MAX + 2];
 	unsigned n_own;
 	bool lo_without_v6;
-	bool mask;
+	bool mask;	  /* sockets of name services must be hidden */
+	bool need_mounts; /* something inside differs from the host's files */
 };
 
 static int fail(int err, char *out, size_t size, const char *what)
@@ -92,7 +91,8 @@ static unsigned plan_mtu(const struct plan *p, const struct config *cfg)
 	return MAX(MIN(mtu, MTU_MAX), MTU_MIN_V4);
 }
 
-static int plan_make(struct plan *p, struct sandbox *s, const struct config *cfg)
+static int plan_make(struct plan *p, struct sandbox *s, const struct config *cfg,
+		     const struct hostdns_conf *conf)
 {
 	struct netcfg *nc;
 	int r = netcfg_open(&nc);
@@ -111,7 +111,7 @@ static int plan_make(struct plan *p, struct sandbox *s, const struct config *cfg
 	sysctl_mirror_take(&p->sysctls);
 	p->lo_without_v6 = sysctl_read_long("net/ipv6/conf/lo/disable_ipv6", 0) == 1;
 	p->mask = hostdns_mask_needed() > 0;
-	hostdns_read(RESOLV_CONF, &p->dns);
+	p->need_mounts = p->mask || conf->dns.n_zoned > 0;
 	return 0;
 }
 
@@ -156,8 +156,36 @@ refused:
 	return r;
 }
 
-static int enter(const struct plan *p, const struct sandbox *s, const struct config *cfg, char *err,
-		 size_t errsize)
+/**
+ * enter_mounts - false: COMMAND has the host's mounts
+ *
+ * An ordinary user always gets a mount namespace, as COMMAND can't mount anything on the host
+ * anyway, and a copy of resolv.conf may be needed later. Root's gets one only where something
+ * must be hidden now: its mounts may be meant to be seen.
+ */
+static bool enter_mounts(const struct plan *p, const struct sandbox *s)
+{
+	int r;
+
+	if (!s->userns && !p->need_mounts)
+		return false;
+	if (unshare(CLONE_NEWNS) || mount("", "/", NULL, MS_REC | MS_SLAVE, NULL)) {
+		if (p->mask)
+			log_note(
+				"no mount namespace here (%s): look-ups through systemd-resolved's "
+				"or nscd's socket go past weir",
+				strerror(errno));
+		return false;
+	}
+	r = p->mask ? hostdns_mask() : 0;
+	if (r < 0)
+		log_note("systemd-resolved's or nscd's socket can't be hidden (%s): "
+			 "look-ups through it go past weir",
+			 strerror(-r));
+	return true;
+}
+
+static int enter(const struct sandbox *s, const struct config *cfg, char *err, size_t errsize)
 {
 	int r = s->userns ? enter_userns(cfg->map_root, err, errsize) : 0;
 
@@ -167,18 +195,6 @@ static int enter(const struct plan *p, const struct sandbox *s, const struct con
 		r = -errno;
 		explain_netns(-r, s->userns, err, errsize);
 		return r;
-	}
-	/* Only where something must be hidden: root's COMMAND may want its mounts to be seen. */
-	if (p->mask && (unshare(CLONE_NEWNS) || mount("", "/", NULL, MS_REC | MS_SLAVE, NULL))) {
-		log_note("no mount namespace here (%s): look-ups through systemd-resolved's or "
-			 "nscd's socket go past weir",
-			 strerror(errno));
-	} else if (p->mask) {
-		r = hostdns_mask();
-		if (r < 0)
-			log_note("systemd-resolved's or nscd's socket can't be hidden (%s): "
-				 "look-ups through it go past weir",
-				 strerror(-r));
 	}
 	return 0;
 }
@@ -301,41 +317,32 @@ static int furnish_links(const struct plan *p, const struct tundev *t, struct sa
 	return r;
 }
 
-static void furnish_dns(struct plan *p, struct sandbox *s)
+static void furnish_dns(const struct plan *p, struct sandbox *s, const struct hostdns_conf *conf,
+			struct inside_dns *d)
 {
-	struct addr local[ARRAY_SIZE(p->own)];
-	char text[ADDR_STRLEN];
+	char note[256];
 
+	_Static_assert(ARRAY_SIZE(p->own) <= ARRAY_SIZE(d->own), "all own addresses have a place");
 	for (unsigned i = 0; i < p->n_own; i++)
-		local[i] = p->own[i].addr;
-	if (p->dns.zoned && !p->dns.n)
-		log_note("%s names only link-local resolvers, which can't be asked inside",
-			 RESOLV_CONF);
-	hostdns_local(&p->dns, local, p->n_own);
-	for (unsigned i = 0; i < p->dns.n && s->n_dns < SANDBOX_DNS_MAX; i++) {
-		struct sandbox_dns *d = &s->dns[s->n_dns];
-		int r = hostdns_bind(&p->dns.addr[i], &d->udp_fd, &d->tcp_fd);
-
-		d->addr = p->dns.addr[i];
-		if (r)
-			log_note("resolver %s can't be relayed: %s", addr_format(&d->addr, text),
-				 strerror(-r));
-		else
-			s->n_dns++;
-	}
+		d->own[d->n_own++] = p->own[i].addr;
+	s->n_dns = inside_dns_apply(d, conf, s->dns, note, sizeof(note));
+	if (*note)
+		log_note("%s", note);
 }
 
-int inside_furnish(struct sandbox *s, const struct config *cfg, char *err, size_t errsize)
+int inside_furnish(struct sandbox *s, const struct config *cfg, const struct hostdns_conf *conf,
+		   struct inside_dns *dns, char *err, size_t errsize)
 {
 	struct plan p = {0};
 	struct tundev t;
-	int r = plan_make(&p, s, cfg);
+	int r = plan_make(&p, s, cfg, conf);
 
 	if (r)
 		return fail(-r, err, errsize, "the host's addresses and routes can't be read");
-	r = enter(&p, s, cfg, err, errsize);
+	r = enter(s, cfg, err, errsize);
 	if (r)
 		return r;
+	dns->mounts = enter_mounts(&p, s);
 	quiet_ipv6();
 	sysctl_mirror_give(&p.sysctls);
 	allow_ping(s);
@@ -350,7 +357,7 @@ int inside_furnish(struct sandbox *s, const struct config *cfg, char *err, size_
 	r = furnish_links(&p, &t, s);
 	if (r)
 		return fail(-r, err, errsize, "the private network can't be set up");
-	furnish_dns(&p, s);
+	furnish_dns(&p, s, conf, dns);
 	s->diag_fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG);
 	s->netns_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (s->diag_fd < 0 || s->netns_fd < 0)

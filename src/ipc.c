@@ -4,8 +4,8 @@
  * match to the byte. What arrives is checked here so far as it can be without
  * knowing the receiver: sizes, enumerations, terminated texts. Whether a
  * worker may send this type, and whether a reference means anything to it, the
- * receiver decides. Descriptors that come along are never taken: recvmsg()
- * without room for them makes the kernel drop them.
+ * receiver decides. Descriptors that come along are taken only by ipc_recv_fds(), which
+ * is the worker's: recvmsg() without room for them makes the kernel drop them.
  */
 #include "ipc.h"
 
@@ -36,6 +36,8 @@ size_t ipc_size(const struct ipc_msg *m)
 		return m->count == 1 ? IPC_HEADER + sizeof(m->flow) : 0;
 	case IPC_OWNER:
 		return m->count == 1 ? IPC_HEADER + sizeof(m->owner) : 0;
+	case IPC_RESOLVER:
+		return m->count == 1 ? IPC_HEADER + sizeof(m->resolver) : 0;
 	case IPC_NOTICE: /* without its NUL, for which there must be room */
 		return m->count && m->count < sizeof(m->text) ? IPC_HEADER + m->count : 0;
 	default:
@@ -43,17 +45,39 @@ size_t ipc_size(const struct ipc_msg *m)
 	}
 }
 
-int ipc_send(int fd, const struct ipc_msg *m)
+union ipc_control { /* descriptors */
+	struct cmsghdr align;
+	char room[CMSG_SPACE(IPC_FDS_MAX * sizeof(int))];
+};
+
+int ipc_send_fds(int fd, const struct ipc_msg *m, const int *fds, size_t n)
 {
 	size_t size = ipc_size(m);
-	ssize_t n;
+	/* The kernel only reads it. */
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)m, .iov_len = size};
+	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
+	union ipc_control u = {.room = {0}};
+	ssize_t sent;
 
-	if (!size)
+	if (!size || n > IPC_FDS_MAX)
 		return -EINVAL;
+	if (n) {
+		mh.msg_control = u.room;
+		mh.msg_controllen = CMSG_SPACE(n * sizeof(int));
+		u.align.cmsg_level = SOL_SOCKET;
+		u.align.cmsg_type = SCM_RIGHTS;
+		u.align.cmsg_len = CMSG_LEN(n * sizeof(int));
+		memcpy(CMSG_DATA(&u.align), fds, n * sizeof(int));
+	}
 	do {
-		n = send(fd, m, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-	} while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
+		sent = sendmsg(fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (sent < 0 && errno == EINTR);
+	return sent < 0 ? -errno : 0;
+}
+
+int ipc_send(int fd, const struct ipc_msg *m)
+{
+	return ipc_send_fds(fd, m, NULL, 0);
 }
 
 static bool terminated(const char *text, size_t size)
@@ -107,23 +131,62 @@ static bool content_valid(const struct ipc_msg *m)
 	}
 }
 
-int ipc_recv(int fd, struct ipc_msg *m)
+/** checked - what recvmsg() gave is a message that @m holds; 1, 0 or -errno */
+static int checked(struct ipc_msg *m, ssize_t n, int flags)
 {
-	struct iovec iov = {.iov_base = m, .iov_len = sizeof(*m)};
-	struct msghdr mh = {.msg_iov = &iov, .msg_iovlen = 1};
-	ssize_t n;
-
-	do {
-		n = recvmsg(fd, &mh, MSG_DONTWAIT);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	if (n == 0)
-		return 0;
-	if ((mh.msg_flags & MSG_TRUNC) || (size_t)n < IPC_HEADER || ipc_size(m) != (size_t)n ||
+	if (n <= 0)
+		return n ? -errno : 0;
+	if ((flags & MSG_TRUNC) || (size_t)n < IPC_HEADER || ipc_size(m) != (size_t)n ||
 	    !content_valid(m))
 		return -EBADMSG;
 	if (m->type == IPC_NOTICE)
 		m->text[m->count] = 0;
 	return 1;
+}
+
+/** take_fds - the descriptors that came along; none of them with a message that is none */
+static void take_fds(struct msghdr *mh, bool good, int fds[IPC_FDS_MAX])
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = CMSG_NXTHDR(mh, c)) {
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+			memcpy(fds, CMSG_DATA(c),
+			       MIN(c->cmsg_len - CMSG_LEN(0), IPC_FDS_MAX * sizeof(int)));
+	}
+	for (int i = 0; i < IPC_FDS_MAX && !good; i++)
+		close_fd(&fds[i]);
+}
+
+/** receive - @fds may be NULL */
+static int receive(int fd, struct ipc_msg *m, int *fds)
+{
+	struct iovec iov = {.iov_base = m, .iov_len = sizeof(*m)};
+	union ipc_control u;
+	struct msghdr mh = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = fds ? u.room : NULL,
+		.msg_controllen = fds ? sizeof(u.room) : 0,
+	};
+	ssize_t n;
+	int r;
+
+	do {
+		n = recvmsg(fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	r = checked(m, n, mh.msg_flags);
+	if (fds && n > 0)
+		take_fds(&mh, r == 1, fds);
+	return r;
+}
+
+int ipc_recv(int fd, struct ipc_msg *m)
+{
+	return receive(fd, m, NULL);
+}
+
+int ipc_recv_fds(int fd, struct ipc_msg *m, int fds[IPC_FDS_MAX])
+{
+	for (int i = 0; i < IPC_FDS_MAX; i++)
+		fds[i] = -1;
+	return receive(fd, m, fds);
 }

@@ -24,6 +24,7 @@ enum ipc_type {
 	IPC_OWNER_ANSWER, /* struct ipc_answer[]; each new struct owner came before in IPC_OWNER */
 	IPC_OWNER,	  /* struct owner */
 	IPC_DRAIN,	  /* the last program has ended */
+	IPC_RESOLVER,	  /* struct ipc_resolver, with its UDP and TCP socket */
 	IPC_STOP,	  /* report what is open as ended, and exit */
 	IPC_TYPE_MAX
 };
@@ -45,6 +46,14 @@ struct ipc_flow {
 	char host[NAMES_HOST_MAX];
 };
 
+/** struct ipc_resolver - a resolver bound inside since the worker was started */
+struct ipc_resolver {
+	uint32_t slot; /* the sender's number of it */
+	struct addr inside, outside;
+};
+
+#define IPC_FDS_MAX 2
+
 struct ipc_msg {
 	uint32_t type;	/* enum ipc_type */
 	uint32_t count; /* elements, or bytes of text */
@@ -53,6 +62,7 @@ struct ipc_msg {
 		struct ipc_answer answer[IPC_BATCH];
 		struct ipc_flow flow;
 		struct owner owner;
+		struct ipc_resolver resolver;
 		char text[256];
 	};
 };
@@ -61,6 +71,13 @@ struct ipc_msg {
 size_t ipc_size(const struct ipc_msg *m);
 /** ipc_send - never blocks; 0 or -errno (-EAGAIN: peer is slow) */
 int ipc_send(int fd, const struct ipc_msg *m);
+/** ipc_send_fds - the same with descriptors, which stay the caller's; @n up to IPC_FDS_MAX */
+int ipc_send_fds(int fd, const struct ipc_msg *m, const int *fds, size_t n);
+/**
+ * ipc_recv_fds - ipc_recv() from a sender that may pass descriptors: they are owned by the
+ * caller, @fds[i] is -1 where none came
+ */
+int ipc_recv_fds(int fd, struct ipc_msg *m, int fds[IPC_FDS_MAX]);
 /** ipc_recv - never blocks; 1 = one message, 0 = end, -EAGAIN, -EBADMSG for a malformed one */
 int ipc_recv(int fd, struct ipc_msg *m);
 

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,11 @@ struct keeper {
 	gid_t gid;
 	const char *user;		/* NULL: COMMAND stays who we are */
 	char control[CONTROL_PATH_MAX]; /* the supervisor's socket; "" = not known */
+	struct inside_dns dns;
+	union { /* an order as it came */
+		struct keeper_order order;
+		struct keeper_resolv resolv;
+	} in;
 };
 
 /* --- events up ---------------------------------------------------------------------- */
@@ -67,31 +73,52 @@ static _Noreturn void fail(const struct keeper *k, int err, const char *text)
 	_exit(126);
 }
 
+/** tell_with - @data, @len long, and descriptors; 0 or -errno */
+static int tell_with(const struct keeper *k, void *data, size_t len, const int *fds, size_t n)
+{
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(KEEPER_FDS_MAX * sizeof(int))];
+	} u = {.room = {0}};
+	struct iovec iov = {data, len};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (n) {
+		msg.msg_control = u.room;
+		msg.msg_controllen = CMSG_SPACE(n * sizeof(int));
+		u.align.cmsg_level = SOL_SOCKET;
+		u.align.cmsg_type = SCM_RIGHTS;
+		u.align.cmsg_len = CMSG_LEN(n * sizeof(int));
+		memcpy(CMSG_DATA(&u.align), fds, n * sizeof(int));
+	}
+	return sendmsg(k->args->ctl_fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/** dns_fds - the sockets of @n resolvers in @fds; returns how many they are */
+static size_t dns_fds(const struct sandbox_dns *dns, unsigned n, int *fds)
+{
+	for (unsigned i = 0; i < n; i++) {
+		*fds++ = dns[i].udp_fd;
+		*fds++ = dns[i].tcp_fd;
+	}
+	return 2 * (size_t)n;
+}
+
+static void dns_close(struct sandbox_dns *dns, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		close_fd(&dns[i].udp_fd);
+		close_fd(&dns[i].tcp_fd);
+	}
+}
+
 static int tell_ready(const struct keeper *k, const struct sandbox *s)
 {
 	struct keeper_ready ready = {.ev.type = SANDBOX_READY, .sandbox = *s};
 	int fds[KEEPER_FDS_MAX] = {s->tun_fd, s->diag_fd, s->netns_fd};
-	size_t n = 3;
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(fds))];
-	} u;
-	struct iovec iov = {&ready, sizeof(ready)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.buf};
-	struct cmsghdr *c;
+	size_t n = 3 + dns_fds(s->dns, s->n_dns, fds + 3);
 
-	for (unsigned i = 0; i < s->n_dns; i++) {
-		fds[n++] = s->dns[i].udp_fd;
-		fds[n++] = s->dns[i].tcp_fd;
-	}
-	memset(&u, 0, sizeof(u));
-	msg.msg_controllen = CMSG_SPACE(n * sizeof(int));
-	c = CMSG_FIRSTHDR(&msg);
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(n * sizeof(int));
-	memcpy(CMSG_DATA(c), fds, n * sizeof(int));
-	return sendmsg(k->args->ctl_fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return tell_with(k, &ready, sizeof(ready), fds, n);
 }
 
 /* --- COMMAND --------------------------------------------------------------------------- */
@@ -308,23 +335,53 @@ static void pass_continue(struct keeper *k)
 
 /* --- the loop -------------------------------------------------------------------------------- */
 
+/** new_resolvers - make them work inside and hand their sockets over */
+static void new_resolvers(struct keeper *k, const struct hostdns_conf *conf)
+{
+	struct keeper_dns m = {.ev.type = SANDBOX_DNS};
+	int fds[2 * SANDBOX_DNS_MAX];
+	size_t n_fds;
+
+	m.n = inside_dns_apply(&k->dns, conf, m.dns, m.ev.text, sizeof(m.ev.text));
+	n_fds = dns_fds(m.dns, m.n, fds);
+	if (m.n || m.ev.text[0])
+		tell_with(k, &m, offsetof(struct keeper_dns, dns) + m.n * sizeof(m.dns[0]), fds,
+			  n_fds);
+	dns_close(m.dns, m.n);
+}
+
+/** order_whole - @n bytes are what an order of this kind has */
+static bool order_whole(const struct keeper *k, ssize_t n)
+{
+	const size_t head = offsetof(struct keeper_resolv, conf.text);
+
+	if (n < (ssize_t)sizeof(k->in.order))
+		return false;
+	if (k->in.order.op != KEEPER_RESOLV)
+		return n == (ssize_t)sizeof(k->in.order);
+	return (size_t)n >= head && k->in.resolv.conf.len == (size_t)n - head;
+}
+
 /** obey - one order; false when the supervisor is gone or wants the end */
 static bool obey(struct keeper *k, bool *chld)
 {
-	struct keeper_order o;
-	ssize_t n = recv(k->args->ctl_fd, &o, sizeof(o), MSG_DONTWAIT);
+	const struct keeper_order *in = &k->in.order;
+	ssize_t n = recv(k->args->ctl_fd, &k->in, sizeof(k->in), MSG_DONTWAIT);
 
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR;
-	if (n != (ssize_t)sizeof(o))
+	if (!order_whole(k, n))
 		return false;
-	switch (o.op) {
+	switch (in->op) {
 	case KEEPER_GO:
 		if (!k->begun)
 			command_start(k);
 		return true;
 	case KEEPER_SIGNAL:
-		*chld |= pass_signal(k, o.signo, o.sender);
+		*chld |= pass_signal(k, in->signo, in->sender);
+		return true;
+	case KEEPER_RESOLV:
+		new_resolvers(k, &k->in.resolv.conf);
 		return true;
 	case KEEPER_CONTINUE:
 		pass_continue(k);
@@ -373,18 +430,19 @@ static void watch_signals(struct keeper *k)
 
 _Noreturn void keeper_main(const struct keeper_args *args)
 {
-	struct keeper k = {.args = args};
+	static struct keeper k; /* too large for a stack */
 	struct sandbox s = {.userns = args->userns, .tun_fd = -1, .diag_fd = -1, .netns_fd = -1};
 	char err[256];
 	int r;
 
+	k.args = args;
 	prctl(PR_SET_NAME, "weir-keeper");
 	watch_signals(&k);
 	find_user(&k);
 	/* Before the user namespace, in which we may be somebody else. */
 	if (control_path(args->supervisor, getuid(), k.control))
 		k.control[0] = '\0';
-	r = inside_furnish(&s, args->cfg, err, sizeof(err));
+	r = inside_furnish(&s, args->cfg, args->conf, &k.dns, err, sizeof(err));
 	if (r)
 		fail(&k, -r, err);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -399,9 +457,6 @@ _Noreturn void keeper_main(const struct keeper_args *args)
 	close_fd(&s.tun_fd);
 	close_fd(&s.diag_fd);
 	close_fd(&s.netns_fd);
-	for (unsigned i = 0; i < s.n_dns; i++) {
-		close_fd(&s.dns[i].udp_fd);
-		close_fd(&s.dns[i].tcp_fd);
-	}
+	dns_close(s.dns, s.n_dns);
 	keep(&k);
 }

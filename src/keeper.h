@@ -13,6 +13,7 @@
 #ifndef WEIR_KEEPER_H
 #define WEIR_KEEPER_H
 
+#include "hostdns.h"
 #include "sandbox.h"
 
 /** struct keeper_order - what the supervisor tells the keeper */
@@ -20,12 +21,26 @@ enum keeper_op {
 	KEEPER_GO,	 /* start COMMAND */
 	KEEPER_SIGNAL,	 /* @signo came from @sender: pass it on unless the group got it */
 	KEEPER_CONTINUE, /* SIGCONT where COMMAND is stopped */
+	KEEPER_RESOLV,	 /* struct keeper_resolv: the host's resolv.conf has changed */
 	KEEPER_END,	 /* kill everything */
 };
 
 struct keeper_order {
 	uint32_t op; /* enum keeper_op */
 	int32_t signo, sender;
+};
+
+/** struct keeper_resolv - cut behind the text */
+struct keeper_resolv {
+	struct keeper_order order;
+	struct hostdns_conf conf;
+};
+
+/** struct keeper_dns - SANDBOX_DNS with its descriptors: dns pairs */
+struct keeper_dns {
+	struct sandbox_event ev;
+	uint32_t n;
+	struct sandbox_dns dns[SANDBOX_DNS_MAX]; /* cut behind @n */
 };
 
 /** struct keeper_ready - SANDBOX_READY with its descriptors: tun, diag, netns, dns pairs */
@@ -38,6 +53,7 @@ struct keeper_ready {
 
 struct keeper_args {
 	const struct config *cfg;
+	const struct hostdns_conf *conf;
 	const sigset_t *orig; /* COMMAND's signal mask */
 	bool chld_ignored;    /* COMMAND starts with SIGCHLD ignored, as we did */
 	bool userns;

@@ -318,6 +318,7 @@ static struct addr offender_inside(const struct relay *r, const struct addr *off
 	dest_in(&r->dest, &who, &inside);
 	if (!addr_is_link_local(&inside.addr) && dest_out(&r->dest, &inside, &unused))
 		return *net;
+	addr_set_zone(&inside.addr, 0); /* not on the wire */
 	return inside.addr;
 }
 

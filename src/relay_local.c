@@ -43,7 +43,7 @@ struct pair {
 
 struct relay_local {
 	struct sandbox_dns dns[SANDBOX_DNS_MAX];
-	unsigned n;
+	unsigned n, n_borrowed; /* the first ones belong to the caller */
 	uint8_t buf[65536];
 };
 
@@ -307,6 +307,7 @@ static void take(struct relay *r, const struct sandbox_dns *dns, int fd, const s
 	const struct addrport net = {.addr = dns->addr, .port = 53};
 	struct flow *f = relay_flow_new(r, IPPROTO_TCP, app, &net);
 	struct pair *p = f ? calloc(1, sizeof(*p)) : NULL;
+	struct addrport out;
 	struct flow_ref ref;
 	int rc;
 
@@ -325,8 +326,10 @@ static void take(struct relay *r, const struct sandbox_dns *dns, int fd, const s
 	p->app = fd;
 	p->net = -1;
 	ref = flow_ref(f);
-	rc = netsock_tcp_connect(r->socks, &net, netsock_token(NETSOCK_LOCAL, ref.index, ref.gen),
-				 &p->net);
+	rc = dest_out(&r->dest, &net, &out);
+	if (!rc)
+		rc = netsock_tcp_connect(r->socks, &out,
+					 netsock_token(NETSOCK_LOCAL, ref.index, ref.gen), &p->net);
 	if (!rc || rc == -EINPROGRESS)
 		rc = netsock_watch(r->socks, fd,
 				   netsock_token(NETSOCK_LOCAL, ref.index | SIDE_APP, ref.gen));
@@ -434,26 +437,62 @@ static int watch_bound(struct relay *r, unsigned i)
 	return rc;
 }
 
+/** serve - the next resolver of the table; its sockets stay the caller's */
+static int serve(struct relay *r, const struct sandbox_dns *dns)
+{
+	struct relay_local *l = r->local;
+	const unsigned i = l->n;
+	int rc;
+
+	if (i == SANDBOX_DNS_MAX)
+		return -ENOSPC;
+	l->dns[i] = *dns;
+	rc = watch_bound(r, i);
+	if (rc)
+		return rc;
+	l->n++;
+	r->dest.dns[i].inside = dns->addr;
+	r->dest.dns[i].outside = dns->outside;
+	r->dest.n_dns = l->n;
+	return 0;
+}
+
 int relay_local_new(struct relay *r, const struct sandbox_dns *dns, unsigned n)
 {
 	int rc = 0;
 
+	_Static_assert(SANDBOX_DNS_MAX <= DEST_DNS_MAX, "each resolver has its destination");
 	r->local = calloc(1, sizeof(*r->local));
 	if (!r->local)
 		return -ENOMEM;
-	r->local->n = MIN(n, (unsigned)SANDBOX_DNS_MAX);
 	r->local_reply = relay_local_reply;
-	for (unsigned i = 0; i < r->local->n && !rc; i++) {
-		r->local->dns[i] = dns[i];
-		r->dest.dns[i] = dns[i].addr;
-		r->dest.n_dns = i + 1;
-		rc = watch_bound(r, i);
+	for (unsigned i = 0; i < n && !rc; i++)
+		rc = serve(r, &dns[i]);
+	r->local->n_borrowed = r->local->n;
+	return rc;
+}
+
+int relay_local_add(struct relay *r, const struct sandbox_dns *dns)
+{
+	struct sandbox_dns own = *dns;
+	/* descriptors that found no place in our table are lost on the way */
+	int rc = dns->udp_fd < 0 || dns->tcp_fd < 0 ? -EMFILE : serve(r, dns);
+
+	if (rc) {
+		close_fd(&own.udp_fd);
+		close_fd(&own.tcp_fd);
 	}
 	return rc;
 }
 
 void relay_local_free(struct relay *r)
 {
-	free(r->local);
+	struct relay_local *l = r->local;
+
+	for (unsigned i = l ? l->n_borrowed : 0; l && i < l->n; i++) {
+		close_fd(&l->dns[i].udp_fd);
+		close_fd(&l->dns[i].tcp_fd);
+	}
+	free(l);
 	r->local = NULL;
 }

@@ -2,6 +2,7 @@
 #include "sandbox.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -43,31 +44,49 @@ bool sandbox_privileged(void)
 	return can_change_user();
 }
 
-/** take_fds - hand the descriptors of one message to @s; 0 or -EPROTO (then all are closed) */
-static int take_fds(struct sandbox *s, struct msghdr *msg)
+/** fds_of - the descriptors that came with @msg, owned by the caller; returns how many */
+static size_t fds_of(struct msghdr *msg, int fds[KEEPER_FDS_MAX])
 {
-	int fds[KEEPER_FDS_MAX] = {0};
-	size_t n = 0, i = 0;
+	size_t n = 0;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
-		n = MIN((c->cmsg_len - CMSG_LEN(0)) / sizeof(int), ARRAY_SIZE(fds));
+		n = MIN((c->cmsg_len - CMSG_LEN(0)) / sizeof(int), (size_t)KEEPER_FDS_MAX);
 		memcpy(fds, CMSG_DATA(c), n * sizeof(int));
 	}
+	return n;
+}
+
+static int lost_fds(int *fds, size_t n)
+{
+	while (n)
+		close(fds[--n]);
+	return -EPROTO;
+}
+
+static void take_dns_fds(struct sandbox_dns *dns, unsigned n, const int *fds)
+{
+	for (unsigned i = 0; i < n; i++) {
+		dns[i].udp_fd = *fds++;
+		dns[i].tcp_fd = *fds++;
+	}
+}
+
+/** take_fds - hand the descriptors of one message to @s; 0 or -EPROTO (then all are closed) */
+static int take_fds(struct sandbox *s, struct msghdr *msg)
+{
+	int fds[KEEPER_FDS_MAX] = {0};
+	size_t n = fds_of(msg, fds);
+
 	if (s->n_dns > SANDBOX_DNS_MAX || n != 3 + 2 * (size_t)s->n_dns) {
-		while (n)
-			close(fds[--n]);
 		s->n_dns = 0;
-		return -EPROTO;
+		return lost_fds(fds, n);
 	}
-	s->tun_fd = fds[i++];
-	s->diag_fd = fds[i++];
-	s->netns_fd = fds[i++];
-	for (unsigned k = 0; k < s->n_dns; k++) {
-		s->dns[k].udp_fd = fds[i++];
-		s->dns[k].tcp_fd = fds[i++];
-	}
+	s->tun_fd = fds[0];
+	s->diag_fd = fds[1];
+	s->netns_fd = fds[2];
+	take_dns_fds(s->dns, s->n_dns, fds + 3);
 	return 0;
 }
 
@@ -123,12 +142,13 @@ static bool default_chld(void)
 	return true;
 }
 
-int sandbox_open(struct sandbox *s, const struct config *cfg, const sigset_t *orig, char *err,
-		 size_t errsize)
+int sandbox_open(struct sandbox *s, const struct config *cfg, const sigset_t *orig,
+		 const struct hostdns_conf *conf, char *err, size_t errsize)
 {
 	int pair[2], r;
 	struct keeper_args args = {
 		.cfg = cfg,
+		.conf = conf,
 		.orig = orig,
 		.chld_ignored = default_chld(),
 		.userns = !sandbox_privileged(),
@@ -190,21 +210,59 @@ int sandbox_signal(struct sandbox *s, int signo, pid_t sender)
 	return order(s, KEEPER_SIGNAL, signo, sender);
 }
 
+int sandbox_resolvers(struct sandbox *s, const struct hostdns_conf *conf)
+{
+	const size_t len = offsetof(struct keeper_resolv, conf.text) + conf->len;
+	struct keeper_resolv r = {.order.op = KEEPER_RESOLV, .conf = *conf};
+
+	return send(s->ctl_fd, &r, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
 int sandbox_continue(struct sandbox *s)
 {
 	return order(s, KEEPER_CONTINUE, 0, 0);
 }
 
+/** take_dns - add new resolvers, whose message is @len long, to the table; 0 or -EPROTO */
+static int take_dns(struct sandbox *s, struct keeper_dns *m, size_t len, struct msghdr *msg)
+{
+	int fds[KEEPER_FDS_MAX] = {0};
+	size_t n = fds_of(msg, fds), head = offsetof(struct keeper_dns, dns);
+
+	if (len < head || m->n > SANDBOX_DNS_MAX - s->n_dns ||
+	    len != head + m->n * sizeof(m->dns[0]) || n != 2 * (size_t)m->n)
+		return lost_fds(fds, n);
+	take_dns_fds(m->dns, m->n, fds);
+	memcpy(s->dns + s->n_dns, m->dns, m->n * sizeof(m->dns[0]));
+	s->n_dns += m->n;
+	return 0;
+}
+
 int sandbox_event_read(struct sandbox *s, struct sandbox_event *ev)
 {
+	struct keeper_dns m;
+	struct iovec iov = {&m, sizeof(m)};
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(KEEPER_FDS_MAX * sizeof(int))];
+	} u;
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t n;
 
 	do { /* a keeper that ended with an order unread: what it said comes after the error */
-		n = recv(s->ctl_fd, ev, sizeof(*ev), MSG_DONTWAIT);
+		msg.msg_control = u.room;
+		msg.msg_controllen = sizeof(u.room);
+		n = recvmsg(s->ctl_fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	} while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0)
 		return errno == EAGAIN ? -EAGAIN : 0;
-	return n == (ssize_t)sizeof(*ev);
+	if (n < (ssize_t)sizeof(m.ev))
+		return 0;
+	*ev = m.ev;
+	ev->text[sizeof(ev->text) - 1] = '\0';
+	if (ev->type == SANDBOX_DNS && take_dns(s, &m, (size_t)n, &msg))
+		str_copy(ev->text, sizeof(ev->text), "sockets of a resolver were lost on the way");
+	return 1;
 }
 
 void sandbox_kill(struct sandbox *s)

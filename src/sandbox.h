@@ -16,7 +16,7 @@
  * host's, and /proc needs no remount.
  *
  * Other files: keeper.c is the keeper, inside.c furnishes the namespaces
- * (netcfg.c addresses and routes, tundev.c the device, hostdns.c resolvers);
+ * (netcfg.c addresses and routes, tundev.c the device, inside_dns.c resolvers);
  * supervisor.c waits and forwards signals, workerctl.c is its half of a worker;
  * isolate.c takes privilege away.
  */
@@ -28,12 +28,16 @@
 #include <signal.h>
 #include <sys/types.h>
 
-#define SANDBOX_DNS_MAX 8
+/* Resolvers stay bound when resolv.conf names others: a run may come through many networks. */
+#define SANDBOX_DNS_MAX 32
+
+struct hostdns_conf;
 
 /** struct sandbox_dns - a resolver address bound inside, with its sockets for the worker */
 struct sandbox_dns {
 	struct addr addr;
-	int udp_fd, tcp_fd; /* tcp_fd listens */
+	struct addr outside; /* where it is really: mostly the same */
+	int udp_fd, tcp_fd;  /* tcp_fd listens */
 };
 
 /** struct sandbox - what the supervisor gets of the new namespace; fds owned */
@@ -65,6 +69,7 @@ enum sandbox_event_type {
 	SANDBOX_STOPPED,     /* COMMAND was stopped by signal @status, and so were we */
 	SANDBOX_CONTINUED,
 	SANDBOX_EXITED, /* COMMAND ended: @status is a wait status */
+	SANDBOX_DNS,	/* resolvers were added to the table; @text: something to tell, or "" */
 	SANDBOX_EMPTY,	/* the last descendant has ended; the keeper exits */
 };
 
@@ -77,11 +82,12 @@ struct sandbox_event {
 /**
  * sandbox_open - start the keeper, which makes namespaces, TUN, addresses, resolver sockets
  * @orig: the caller's signal mask, given back to COMMAND
+ * @conf: the host's resolv.conf
  *
  * Returns 0, or -errno with one line in @err. When @s->ctl_fd is readable, sandbox_ready() is next.
  */
-int sandbox_open(struct sandbox *s, const struct config *cfg, const sigset_t *orig, char *err,
-		 size_t errsize);
+int sandbox_open(struct sandbox *s, const struct config *cfg, const sigset_t *orig,
+		 const struct hostdns_conf *conf, char *err, size_t errsize);
 /**
  * sandbox_ready - take over what the keeper has made; waits until it is done
  *
@@ -101,6 +107,8 @@ int sandbox_event_read(struct sandbox *s, struct sandbox_event *ev);
  * then COMMAND has it already and nothing is sent.
  */
 int sandbox_signal(struct sandbox *s, int signo, pid_t sender);
+/** sandbox_resolvers - the host's resolv.conf has changed; SANDBOX_DNS may be the answer */
+int sandbox_resolvers(struct sandbox *s, const struct hostdns_conf *conf);
 /** sandbox_continue - COMMAND and its process group, where it is stopped */
 int sandbox_continue(struct sandbox *s);
 /** sandbox_kill - SIGKILL to the keeper's whole tree */

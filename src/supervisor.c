@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * supervisor: waits for four things in one poll(): signals, the keeper, the
- * worker, the clock; and moves through the phases of a run.
+ * supervisor: waits in one poll() for signals, the keeper, the worker, changes of
+ * resolv.conf and the clock; and moves through the phases of a run.
  *
  *   STARTING  the worker locks itself down; COMMAND does not run yet
  *   RUNNING   COMMAND runs
@@ -32,10 +32,12 @@
 
 #include "control.h"
 #include "fds.h"
+#include "hostdns.h"
 #include "isolate.h"
 #include "owner.h"
 #include "proctree.h"
 #include "record.h"
+#include "resolvwatch.h"
 #include "sandbox.h"
 #include "workerctl.h"
 
@@ -58,7 +60,9 @@ struct supervisor {
 	struct record *record;
 	struct owner_db *db;
 	struct workerctl *worker;
-	struct control *control; /* NULL: nobody can ask (said) */
+	struct resolvwatch *resolv; /* NULL: changes are not followed (said) */
+	struct hostdns_conf conf;   /* the host's resolv.conf as the keeper knows it */
+	struct control *control;    /* NULL: nobody can ask (said) */
 	struct isolate_user user;
 	struct workerctl_env env;
 	struct proctree_pids ours; /* children we had before, and the worker: not COMMAND's */
@@ -188,6 +192,11 @@ static void take_event(struct supervisor *s, const struct sandbox_event *ev)
 		if (s->phase == LEFT)
 			drain_worker(s);
 		break;
+	case SANDBOX_DNS:
+		if (ev->text[0])
+			log_note("%s", ev->text);
+		workerctl_resolvers(s->worker);
+		break;
 	default: /* the keeper stops and continues us by itself */
 		break;
 	}
@@ -221,6 +230,28 @@ static void keeper_ended(struct supervisor *s, int status)
 		  WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "unexpectedly");
 	s->status = (128 + SIGKILL) << 8;
 	stop_worker(s);
+}
+
+/* --- resolvers ----------------------------------------------------------------------- */
+
+/** resolvers_changed - the host's resolv.conf may be another one */
+static void resolvers_changed(struct supervisor *s)
+{
+	static struct hostdns_conf now;
+	int r;
+
+	hostdns_read(RESOLV_CONF, &now);
+	/* A file of the same text may have replaced one that our copy lay over. */
+	if (now.len == s->conf.len && !memcmp(now.text, s->conf.text, now.len) &&
+	    !memcmp(&now.dns, &s->conf.dns, sizeof(now.dns)) && !now.dns.n_zoned)
+		return;
+	if (s->phase > LEFT || s->sandbox.ctl_fd < 0)
+		return;
+	r = sandbox_resolvers(&s->sandbox, &now);
+	if (r)
+		log_note("resolvers have changed, which can't be told inside: %s", strerror(-r));
+	else
+		s->conf = now;
 }
 
 /* --- the worker ----------------------------------------------------------------------- */
@@ -381,6 +412,7 @@ static int poll_timeout(const struct supervisor *s)
 
 	if (s->flush_left)
 		at = earlier(at, now + FLUSH_RETRY_NS);
+	at = earlier(at, resolvwatch_deadline(s->resolv));
 	at = earlier(at, control_retry_at(s->control));
 	if (!at)
 		return -1;
@@ -398,7 +430,8 @@ static void answer_request(void *ctx, const char *request, FILE *out)
 		fprintf(out, "error: no such request\n");
 }
 
-#define POLL_OWN 3 /* signals, keeper, worker; then the control socket and its clients */
+#define POLL_OWN                                                                                   \
+	4 /* signals, keeper, worker, resolv.conf; then the control socket and its clients */
 
 static void turn(struct supervisor *s)
 {
@@ -406,6 +439,7 @@ static void turn(struct supervisor *s)
 		{.fd = s->sig_fd, .events = POLLIN},
 		{.fd = s->sandbox.ctl_fd, .events = POLLIN},
 		{.fd = workerctl_fd(s->worker), .events = workerctl_events(s->worker)},
+		{.fd = resolvwatch_fd(s->resolv), .events = POLLIN},
 	};
 	const int asking = control_pollfds(s->control, p + POLL_OWN);
 
@@ -416,6 +450,8 @@ static void turn(struct supervisor *s)
 		read_events(s);
 	if (p[2].revents)
 		workerctl_service(s->worker);
+	if (resolvwatch_service(s->resolv, p[3].revents != 0))
+		resolvers_changed(s);
 	if (p[0].revents)
 		read_signals(s);
 	check_worker(s);
@@ -503,7 +539,7 @@ static int end_asked(const struct supervisor *s)
 static int open_sandbox(struct supervisor *s)
 {
 	char err[256] = "";
-	int r = sandbox_open(&s->sandbox, s->cfg, &s->orig, err, sizeof(err));
+	int r = sandbox_open(&s->sandbox, s->cfg, &s->orig, &s->conf, err, sizeof(err));
 	struct pollfd p[] = {
 		{.fd = s->sig_fd, .events = POLLIN},
 		{.fd = s->sandbox.ctl_fd, .events = POLLIN},
@@ -527,6 +563,16 @@ static int open_sandbox(struct supervisor *s)
 	return r;
 }
 
+/** watch_resolvers - before the file is read, so that no change is missed */
+static void watch_resolvers(struct supervisor *s)
+{
+	int r = resolvwatch_open(&s->resolv);
+
+	if (r)
+		log_note("changes of resolv.conf are not followed: %s", strerror(-r));
+	hostdns_read(RESOLV_CONF, &s->conf);
+}
+
 static int set_up(struct supervisor *s)
 {
 	int r;
@@ -539,6 +585,7 @@ static int set_up(struct supervisor *s)
 	if (r)
 		return r;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	watch_resolvers(s);
 	r = open_sandbox(s);
 	if (r)
 		return r;
@@ -552,6 +599,7 @@ static int set_up(struct supervisor *s)
 static void tear_down(struct supervisor *s)
 {
 	control_close(s->control);
+	resolvwatch_close(s->resolv);
 	workerctl_free(s->worker);
 	sandbox_close(&s->sandbox);
 	owner_db_free(s->db);

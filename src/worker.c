@@ -186,7 +186,22 @@ static void take_answers(struct worker *w, const struct ipc_msg *m)
 	}
 }
 
-static void take_message(struct worker *w, const struct ipc_msg *m)
+/** take_resolver - bound inside since we were started; @fds are its sockets */
+static void take_resolver(struct worker *w, const struct ipc_resolver *r, const int *fds)
+{
+	const struct sandbox_dns d = {
+		.addr = r->inside,
+		.outside = r->outside,
+		.udp_fd = fds[0],
+		.tcp_fd = fds[1],
+	};
+	int rc = relay_local_add(&w->ic.relay, &d);
+
+	if (rc)
+		log_warn("a new resolver can't be relayed: %s", strerror(-rc));
+}
+
+static void take_message(struct worker *w, const struct ipc_msg *m, const int *fds)
 {
 	switch (m->type) {
 	case IPC_OWNER:
@@ -195,6 +210,9 @@ static void take_message(struct worker *w, const struct ipc_msg *m)
 		break;
 	case IPC_OWNER_ANSWER:
 		take_answers(w, m);
+		break;
+	case IPC_RESOLVER:
+		take_resolver(w, &m->resolver, fds);
 		break;
 	case IPC_DRAIN:
 		w->draining = w->ic.relay.draining = true;
@@ -210,15 +228,15 @@ static void take_message(struct worker *w, const struct ipc_msg *m)
 static void on_ipc(uv_poll_t *handle, int status, int events)
 {
 	struct worker *w = handle->data;
+	int fds[IPC_FDS_MAX], rc;
 	struct ipc_msg m;
-	int rc;
 
 	(void)status;
 	begin_turn(w);
 	if (events & UV_WRITABLE)
 		outbox_flush(w->outbox);
-	while ((rc = ipc_recv(w->args->ipc_fd, &m)) == 1)
-		take_message(w, &m);
+	while ((rc = ipc_recv_fds(w->args->ipc_fd, &m, fds)) == 1)
+		take_message(w, &m, fds);
 	if (rc != -EAGAIN) /* the supervisor is gone, or not itself */
 		w->stopping = true;
 }

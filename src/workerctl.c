@@ -49,6 +49,7 @@ struct workerctl {
 	bool ready, drained, draining;
 	bool worked;		/* this worker or one before it became ready */
 	struct owner_sent told; /* owners that this worker has */
+	unsigned n_dns;		/* resolvers that it has, or that are on their way to it */
 	struct waiting *first, **last;
 	uint64_t crash[CRASH_MAX]; /* when the last ones were, oldest first */
 };
@@ -162,6 +163,7 @@ int workerctl_start(struct workerctl *w)
 		if (setsockopt(pair[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
 			setsockopt(pair[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	}
+	w->n_dns = w->env.sandbox->n_dns;
 	w->pid = fork();
 	if (w->pid == 0)
 		worker_child(w, pair[1]);
@@ -197,6 +199,17 @@ bool workerctl_drained(const struct workerctl *w)
 
 /* --- to the worker ------------------------------------------------------------------ */
 
+/** send_one - a message with the descriptors that belong to it; 0 or -errno */
+static int send_one(const struct workerctl *w, const struct ipc_msg *m)
+{
+	const struct sandbox_dns *d = w->env.sandbox->dns;
+
+	if (m->type != IPC_RESOLVER)
+		return ipc_send(w->ipc_fd, m);
+	d += m->resolver.slot;
+	return ipc_send_fds(w->ipc_fd, m, (const int[]){d->udp_fd, d->tcp_fd}, 2);
+}
+
 /** push - in order, nothing is lost; while messages wait no more queries are read */
 static void push(struct workerctl *w, const struct ipc_msg *m)
 {
@@ -204,7 +217,7 @@ static void push(struct workerctl *w, const struct ipc_msg *m)
 
 	if (w->ipc_fd < 0)
 		return;
-	if (!w->first && ipc_send(w->ipc_fd, m) != -EAGAIN)
+	if (!w->first && send_one(w, m) != -EAGAIN)
 		return; /* sent, or the worker is gone: its end is seen elsewhere */
 	e = malloc(sizeof(*e));
 	if (!e) {
@@ -222,7 +235,7 @@ static void push_waiting(struct workerctl *w)
 	while (w->first) {
 		struct waiting *e = w->first;
 
-		if (ipc_send(w->ipc_fd, &e->msg) == -EAGAIN)
+		if (send_one(w, &e->msg) == -EAGAIN)
 			return;
 		w->first = e->next;
 		if (!w->first)
@@ -236,6 +249,21 @@ static void push_empty(struct workerctl *w, enum ipc_type type)
 	const struct ipc_msg m = {.type = type};
 
 	push(w, &m);
+}
+
+void workerctl_resolvers(struct workerctl *w)
+{
+	const struct sandbox *s = w->env.sandbox;
+
+	for (; w->pid && w->n_dns < s->n_dns; w->n_dns++) {
+		const struct ipc_msg m = {
+			.type = IPC_RESOLVER,
+			.count = 1,
+			.resolver = {w->n_dns, s->dns[w->n_dns].addr, s->dns[w->n_dns].outside},
+		};
+
+		push(w, &m);
+	}
 }
 
 void workerctl_drain(struct workerctl *w)

@@ -49,6 +49,8 @@ void workerctl_flows(const struct workerctl *w, FILE *out);
 pid_t workerctl_pid(const struct workerctl *w); /* 0: none */
 bool workerctl_ready(const struct workerctl *w);
 bool workerctl_drained(const struct workerctl *w);
+/** workerctl_resolvers - tell the worker of those in sandbox->dns that are new to it */
+void workerctl_resolvers(struct workerctl *w);
 /** workerctl_drain - tell it, and any later one, that the last program has ended */
 void workerctl_drain(struct workerctl *w);
 void workerctl_stop(struct workerctl *w);

@@ -94,17 +94,37 @@ const uint8_t *addr_v4_bytes(const struct addr *a)
 	return a->b + 12;
 }
 
+static bool has_zone_bytes(const struct addr *a)
+{
+	return !addr_is_v4(a) && addr_is_link_local(a);
+}
+
+void addr_set_zone(struct addr *a, uint32_t zone)
+{
+	if (has_zone_bytes(a))
+		put_be32(a->b + 4, zone);
+}
+
+uint32_t addr_zone(const struct addr *a)
+{
+	return has_zone_bytes(a) ? get_be32(a->b + 4) : 0;
+}
+
 socklen_t addr_to_sockaddr(const struct addrport *ap, struct sockaddr_storage *ss)
 {
 	struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(ap->port)};
 	struct sockaddr_in6 sin6 = {.sin6_family = AF_INET6, .sin6_port = htons(ap->port)};
+	struct addr plain;
 
 	if (addr_is_v4(&ap->addr)) {
 		memcpy(&sin.sin_addr, addr_v4_bytes(&ap->addr), 4);
 		memcpy(ss, &sin, sizeof(sin));
 		return sizeof(sin);
 	}
-	memcpy(&sin6.sin6_addr, ap->addr.b, 16);
+	plain = ap->addr;
+	sin6.sin6_scope_id = addr_zone(&plain);
+	addr_set_zone(&plain, 0);
+	memcpy(&sin6.sin6_addr, plain.b, 16);
 	memcpy(ss, &sin6, sizeof(sin6));
 	return sizeof(sin6);
 }
@@ -124,6 +144,9 @@ int addr_from_sockaddr(const struct sockaddr *sa, struct addrport *ap)
 		memcpy(&sin6, sa, sizeof(sin6));
 		ap->addr = addr_from_v6(&sin6.sin6_addr);
 		ap->port = ntohs(sin6.sin6_port);
+		if (addr_zone(&ap->addr)) /* none of its own: it would name another link */
+			return -EAFNOSUPPORT;
+		addr_set_zone(&ap->addr, sin6.sin6_scope_id);
 		return 0;
 	default:
 		return -EAFNOSUPPORT;

@@ -51,6 +51,16 @@ struct addr addr_from_v6(const void *sixteen_bytes);
 /** addr_v4_bytes - the four bytes of an IPv4 address (only for addr_is_v4()) */
 const uint8_t *addr_v4_bytes(const struct addr *a);
 
+/**
+ * addr_set_zone - give the link-local IPv6 address @a its zone, an interface's index
+ *
+ * A link-local address means nothing without the link. The zone lies in the bytes 4 to 7, which
+ * are zero on the wire (RFC 4291, 2.5.6), and becomes sin6_scope_id in a sockaddr. So an
+ * address with a zone is compared and hashed like any other. Zone 0 takes it away.
+ */
+void addr_set_zone(struct addr *a, uint32_t zone);
+uint32_t addr_zone(const struct addr *a); /* 0: none */
+
 /** addr_to_sockaddr - fill @ss; returns the length to pass to the kernel */
 socklen_t addr_to_sockaddr(const struct addrport *ap, struct sockaddr_storage *ss);
 /** addr_from_sockaddr - returns 0, or -EAFNOSUPPORT */

@@ -121,10 +121,11 @@ def main():
     for addr in addrs:
         family = socket.AF_INET6 if ":" in addr else socket.AF_INET
         udp = socket.socket(family, socket.SOCK_DGRAM)
-        udp.bind((addr, port))
+        at = socket.getaddrinfo(addr, port)[0][4]  # with the zone of a link-local address
+        udp.bind(at)
         tcp = socket.socket(family, socket.SOCK_STREAM)
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        tcp.bind((addr, port))
+        tcp.bind(at)
         tcp.listen(64)
         for target, sock in ((serve_udp, udp), (serve_tcp, tcp)):
             threads.append(threading.Thread(target=target, args=(zone, sock)))

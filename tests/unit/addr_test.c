@@ -131,6 +131,37 @@ static void test_sockaddr(const char *text, socklen_t want, const char *shown)
 	tap_ok(!strcmp(addrport_format(&out, buf), shown), "shown as %s", shown);
 }
 
+static void test_zone(void)
+{
+	struct addrport in = {parsed("fe80::7"), 53}, out;
+	struct addr v4 = parsed("169.254.1.1"), global = parsed("2001:db8::7");
+	struct sockaddr_storage ss;
+	struct sockaddr_in6 sin6;
+
+	tap_is(addr_zone(&in.addr), 0, "no zone yet");
+	addr_set_zone(&in.addr, 0x01020304);
+	tap_is(addr_zone(&in.addr), 0x01020304, "a zone");
+	addr_to_sockaddr(&in, &ss);
+	memcpy(&sin6, &ss, sizeof(sin6));
+	tap_is(sin6.sin6_scope_id, 0x01020304, "it is the sockaddr's scope");
+	out.addr = addr_from_v6(&sin6.sin6_addr);
+	tap_is(addr_zone(&out.addr), 0, "and not in the address that goes on the wire");
+	tap_is(addr_from_sockaddr((struct sockaddr *)&ss, &out), 0, "and back");
+	tap_ok(addrport_equal(&in, &out), "the same");
+	sin6.sin6_addr.s6_addr[7] = 1;
+	tap_is(addr_from_sockaddr((struct sockaddr *)&sin6, &out), -EAFNOSUPPORT,
+	       "an address that looks as if it had another zone is refused");
+	addr_set_zone(&in.addr, 0);
+	out.addr = parsed("fe80::7");
+	tap_ok(addr_equal(&in.addr, &out.addr), "zone 0 takes it away");
+	addr_set_zone(&v4, 3);
+	addr_set_zone(&global, 3);
+	out.addr = parsed("169.254.1.1");
+	tap_ok(addr_equal(&v4, &out.addr) && !addr_zone(&v4), "IPv4 has none");
+	out.addr = parsed("2001:db8::7");
+	tap_ok(addr_equal(&global, &out.addr) && !addr_zone(&global), "nor has a global address");
+}
+
 int main(void)
 {
 	struct sockaddr unix_sa = {.sa_family = AF_UNIX};
@@ -139,6 +170,7 @@ int main(void)
 	test_text();
 	test_kinds();
 	test_prefixes();
+	test_zone();
 	test_sockaddr("192.0.2.7", sizeof(struct sockaddr_in), "192.0.2.7:4660");
 	test_sockaddr("2001:db8::7", sizeof(struct sockaddr_in6), "[2001:db8::7]:4660");
 	tap_is(addr_from_sockaddr(&unix_sa, &ap), -EAFNOSUPPORT, "refuse another family");

@@ -111,9 +111,39 @@ static void way_in(void)
 	       "--host-addr without an own address of that family maps nothing");
 }
 
+static void resolvers(void)
+{
+	struct addrport net = {parse("127.0.0.53"), 53}, out = {{{0}}, 0};
+	struct dest_map m;
+
+	fill(&m, true);
+	m.dns[0].inside = m.dns[0].outside = parse("127.0.0.53");
+	m.dns[1].inside = parse("fd77::1");
+	m.dns[1].outside = parse("fe80::1");
+	addr_set_zone(&m.dns[1].outside, 4);
+	m.n_dns = 2;
+	tap_ok(dest_is_dns(&m, &net) && !dest_out(&m, &net, &out) && addrport_equal(&net, &out),
+	       "a resolver on loopback is itself outside");
+	dest_in(&m, &out, &net);
+	tap_ok(addrport_equal(&net, &out), "and answers as itself");
+	net = (struct addrport){parse("fd77::1"), 53};
+	tap_ok(dest_is_dns(&m, &net) && !dest_out(&m, &net, &out) &&
+		       addr_equal(&out.addr, &m.dns[1].outside) && out.port == 53,
+	       "a link-local one has another address inside");
+	dest_in(&m, &out, &net);
+	tap_ok(addr_equal(&net.addr, &m.dns[1].inside), "and answers from that");
+	net = (struct addrport){parse("127.0.0.53"), 54};
+	tap_ok(!dest_is_dns(&m, &net) && dest_out(&m, &net, &out), "port 53 only");
+	out = (struct addrport){parse("fe80::1"), 53};
+	addr_set_zone(&out.addr, 5);
+	dest_in(&m, &out, &net);
+	tap_ok(addrport_equal(&net, &out), "the same address on another link is another one");
+}
+
 int main(void)
 {
 	way_out();
 	way_in();
+	resolvers();
 	return tap_done();
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * ipc: what is sent arrives, what is malformed does not.
- * LINK: src/ipc.o
+ * LINK: src/ipc.o src/base/util.o src/base/log.o
  */
 #include "ipc.h"
 
@@ -45,6 +45,7 @@ static void test_round_trip(void)
 		{"a full batch of answers", IPC_OWNER_ANSWER, IPC_BATCH},
 		{"owner", IPC_OWNER, 1},
 		{"drain", IPC_DRAIN, 0},
+		{"resolver", IPC_RESOLVER, 1},
 		{"stop", IPC_STOP, 0},
 	};
 
@@ -90,6 +91,8 @@ static void test_counts(void)
 		{IPC_NOTICE, 256},
 		{IPC_OWNER, 0},
 		{IPC_OWNER, 2},
+		{IPC_RESOLVER, 0},
+		{IPC_RESOLVER, 2},
 		{IPC_STOP, 1},
 	};
 	static struct ipc_msg m;
@@ -239,6 +242,38 @@ static void test_descriptors(void)
 	tap_ok(sent && open_fds() == before, "descriptors that come along are not taken");
 }
 
+/** test_passed - a resolver's sockets come with it, and with a bad message nothing stays open */
+static void test_passed(void)
+{
+	static struct ipc_msg m = {.type = IPC_RESOLVER, .count = 1, .resolver.slot = 3}, got;
+	unsigned before = open_fds();
+	int pair[2], fds[IPC_FDS_MAX];
+
+	tap_ok(!pipe(pair) && !ipc_send_fds(ends[0], &m, pair, 2), "a message with descriptors");
+	tap_is(ipc_recv_fds(ends[1], &got, fds), 1, "arrives");
+	tap_ok(got.resolver.slot == 3 && open_fds() == before + 4 && write(fds[1], "x", 1) == 1 &&
+		       read(pair[0], &got, 1) == 1,
+	       "and its descriptors are the ones that were sent, in order");
+	close(fds[0]);
+	close(fds[1]);
+	m.type = IPC_READY;
+	m.count = 0;
+	tap_ok(!ipc_send(ends[0], &m) && ipc_recv_fds(ends[1], &got, fds) == 1 && fds[0] == -1 &&
+		       fds[1] == -1,
+	       "none where none came");
+	m.type = IPC_FLOW_END;
+	m.count = 1;
+	m.flow.rec.state = FLOW_STATE_MAX;
+	tap_ok(!ipc_send_fds(ends[0], &m, pair, 2) &&
+		       ipc_recv_fds(ends[1], &got, fds) == -EBADMSG && fds[0] == -1 &&
+		       fds[1] == -1 && open_fds() == before + 2,
+	       "those of a malformed message are closed");
+	tap_is(ipc_recv_fds(ends[1], &got, fds), -EAGAIN, "nothing there is not waited for");
+	tap_is(ipc_send_fds(ends[0], &m, pair, IPC_FDS_MAX + 1), -EINVAL, "too many descriptors");
+	close(pair[0]);
+	close(pair[1]);
+}
+
 static void test_ends(void)
 {
 	static struct ipc_msg m = {.type = IPC_OWNER_QUERY, .count = IPC_BATCH};
@@ -269,6 +304,7 @@ int main(void)
 	test_counts();
 	test_content();
 	test_descriptors();
+	test_passed();
 	test_ends();
 	return tap_done();
 }
