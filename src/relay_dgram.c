@@ -182,7 +182,7 @@ unsigned dgram_maps_count(const struct dgram_maps *t)
 	return t->count;
 }
 
-struct dgram_map *dgram_map_find(const struct dgram_maps *t, const struct addrport *app)
+static struct dgram_map *map_find(const struct dgram_maps *t, const struct addrport *app)
 {
 	uint32_t i = *bucket_of(t, app);
 
@@ -211,7 +211,8 @@ static int64_t slot_take(struct dgram_maps *t)
 	return t->fresh++;
 }
 
-struct dgram_map *dgram_map_new(struct dgram_maps *t, const struct addrport *app)
+/** map_new - without socket and references; NULL on ENOMEM */
+static struct dgram_map *map_new(struct dgram_maps *t, const struct addrport *app)
 {
 	struct dgram_map *m = calloc(1, sizeof(*m));
 	int64_t i;
@@ -228,9 +229,42 @@ struct dgram_map *dgram_map_new(struct dgram_maps *t, const struct addrport *app
 	m->app = *app;
 	m->fd = -1;
 	m->v4 = addr_is_v4(&app->addr);
+	m->out_first = m->out_last = DGRAM_NONE;
 	t->slots[i].map = m;
 	t->count++;
 	bucket_add(t, m);
+	return m;
+}
+
+static int map_socket(struct relay *r, const struct dgram_map *m, enum netsock_kind kind)
+{
+	uint64_t token = dgram_map_token(m, kind);
+	uint16_t ident = m->app.port;
+
+	return kind == NETSOCK_UDP ? netsock_udp_open(r->socks, m->v4, m->app.port, token)
+				   : netsock_icmp_open(r->socks, m->v4, &ident, token);
+}
+
+struct dgram_map *dgram_map_open(struct relay *r, struct dgram_maps *t, const struct addrport *app,
+				 enum netsock_kind kind, int *err)
+{
+	struct dgram_map *m = map_find(t, app);
+	int fd;
+
+	if (m)
+		return m;
+	m = map_new(t, app);
+	if (!m) {
+		*err = ENOMEM;
+		return NULL;
+	}
+	fd = map_socket(r, m, kind);
+	if (fd < 0) {
+		*err = -fd;
+		dgram_map_free(t, m);
+		return NULL;
+	}
+	m->fd = fd;
 	return m;
 }
 
@@ -374,6 +408,13 @@ int dgram_send(struct relay *r, struct dgram_map *m, uint8_t proto, const struct
 		rc = netsock_dgram_send(m->fd, m->v4, d, n);
 	}
 	return rc;
+}
+
+void dgram_opened(struct relay *r, struct flow *f)
+{
+	flow_set_state(r->flows, f, FLOW_OPEN);
+	r->flow_opened(r->ctx, f);
+	dgram_seen(r, f);
 }
 
 void dgram_seen(struct relay *r, struct flow *f)

@@ -82,14 +82,20 @@ struct dgram_map {
 	struct relay_udp *flows;
 };
 
+#define DGRAM_NONE UINT32_MAX /* no datagram: out_first, out_last */
+
 struct dgram_maps;
 
 struct dgram_maps *dgram_maps_new(void); /* NULL on ENOMEM */
 void dgram_maps_free(struct dgram_maps *t);
 unsigned dgram_maps_count(const struct dgram_maps *t);
-struct dgram_map *dgram_map_find(const struct dgram_maps *t, const struct addrport *app);
-/** dgram_map_new - without socket and references; NULL on ENOMEM */
-struct dgram_map *dgram_map_new(struct dgram_maps *t, const struct addrport *app);
+/**
+ * dgram_map_open - the mapping of @app, or a new one with its socket of @kind (UDP or ICMP)
+ *
+ * Without references yet. NULL and *@err (positive) when there is no memory or no socket.
+ */
+struct dgram_map *dgram_map_open(struct relay *r, struct dgram_maps *t, const struct addrport *app,
+				 enum netsock_kind kind, int *err);
 /** dgram_map_get - by an event's token; NULL when it is gone */
 struct dgram_map *dgram_map_get(const struct dgram_maps *t, uint64_t token);
 uint64_t dgram_map_token(const struct dgram_map *m, enum netsock_kind kind);
@@ -125,6 +131,8 @@ unsigned dgram_drain_errors(struct relay *r, struct dgram_map *m, uint8_t proto,
 int dgram_send(struct relay *r, struct dgram_map *m, uint8_t proto, const struct netsock_dgram *d,
 	       int n, uint32_t *mtu);
 
+/** dgram_opened - a judged flow is open: its datagrams may pass */
+void dgram_opened(struct relay *r, struct flow *f);
 /** dgram_seen - a datagram of @f has come, from either side: it is in use */
 void dgram_seen(struct relay *r, struct flow *f);
 /** dgram_end - timers, record, state; the entry goes at the end of the turn */

@@ -96,29 +96,6 @@ static uint8_t proto_of(bool v4)
 
 /* --- flows and mappings ---------------------------------------------------------------- */
 
-/** map_for - the mapping of @app (port: identifier); NULL and *@err (positive) without socket */
-static struct dgram_map *map_for(struct relay *r, const struct addrport *app, int *err)
-{
-	struct dgram_map *m = dgram_map_find(r->icmp->maps, app);
-	uint16_t ident = app->port;
-
-	if (m)
-		return m;
-	m = dgram_map_new(r->icmp->maps, app);
-	if (!m) {
-		*err = ENOMEM;
-		return NULL;
-	}
-	m->fd = netsock_icmp_open(r->socks, m->v4, &ident, dgram_map_token(m, NETSOCK_ICMP));
-	if (m->fd < 0) {
-		*err = -m->fd;
-		m->fd = -1;
-		dgram_map_free(r->icmp->maps, m);
-		return NULL;
-	}
-	return m;
-}
-
 /** no_socket - why, once for the user, and as what the program shall see it */
 static int no_socket(struct relay *r, int err)
 {
@@ -153,7 +130,7 @@ static struct flow *echo_flow_new(struct relay *r, uint8_t proto, const struct a
 	u->refuse = -dest_out(&r->dest, net, &u->out);
 	if (u->refuse)
 		return f;
-	u->map = map_for(r, app, &err);
+	u->map = dgram_map_open(r, r->icmp->maps, app, NETSOCK_ICMP, &err);
 	if (u->map)
 		u->map->refs++;
 	else
@@ -371,9 +348,7 @@ void relay_icmp_owned(struct relay *r, struct flow *f)
 		dgram_end(r, f, FLOW_ENDED_BLOCKED);
 		return;
 	}
-	flow_set_state(r->flows, f, FLOW_OPEN);
-	r->flow_opened(r->ctx, f);
-	dgram_seen(r, f);
+	dgram_opened(r, f);
 	while (u && f->rec->state == FLOW_OPEN &&
 	       (held = dgram_hold_pop(&u->held, &r->icmp->budget))) {
 		struct netsock_dgram d = dgram_held_view(held);

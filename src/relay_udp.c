@@ -48,7 +48,7 @@
 #define JOIN_MAX   64	 /* datagrams in one packet: what kernels accept everywhere */
 #define JOIN_BYTES 65000 /* with headers below 65536 */
 #define IP_UDP_MAX 48	 /* headers of IPv6 and UDP */
-#define NONE	   UINT32_MAX
+#define NONE	   DGRAM_NONE
 
 /**
  * struct relay_udp - what a UDP flow needs beside its record
@@ -154,29 +154,6 @@ static void queue_full(struct relay *r, const char *where)
 
 /* --- flows and mappings ---------------------------------------------------------------- */
 
-/** map_for - the mapping of @app, with its socket; NULL and *@err (positive) when there is none */
-static struct dgram_map *map_for(struct relay *r, const struct addrport *app, int *err)
-{
-	struct dgram_map *m = dgram_map_find(r->udp->maps, app);
-
-	if (m)
-		return m;
-	m = dgram_map_new(r->udp->maps, app);
-	if (!m) {
-		*err = ENOMEM;
-		return NULL;
-	}
-	m->fd = netsock_udp_open(r->socks, m->v4, app->port, dgram_map_token(m, NETSOCK_UDP));
-	if (m->fd < 0) {
-		*err = -m->fd;
-		m->fd = -1;
-		dgram_map_free(r->udp->maps, m);
-		return NULL;
-	}
-	m->out_first = m->out_last = NONE;
-	return m;
-}
-
 static void map_attach(struct dgram_map *m, struct relay_udp *u)
 {
 	u->map = m;
@@ -236,7 +213,7 @@ static struct flow *flow_new_mapped(struct relay *r, const struct addrport *app,
 	u->refuse = -dest_out(&r->dest, net, &u->out);
 	if (u->refuse)
 		return f;
-	m = map_for(r, app, &err);
+	m = dgram_map_open(r, r->udp->maps, app, NETSOCK_UDP, &err);
 	if (m) {
 		map_attach(m, u);
 	} else if (is_shortage(err)) {
@@ -796,9 +773,7 @@ void relay_udp_owned(struct relay *r, struct flow *f)
 		block(r, f);
 		return;
 	}
-	flow_set_state(r->flows, f, FLOW_OPEN);
-	r->flow_opened(r->ctx, f);
-	dgram_seen(r, f);
+	dgram_opened(r, f);
 	if (!f->relay)
 		return;
 	play_held(r, f);
