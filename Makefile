@@ -16,7 +16,7 @@ comma	:= ,
 SAN	:= $(if $(SANITIZE),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer) \
 	   $(if $(COVERAGE),--coverage) \
 	   $(if $(FUZZER),-fsanitize=fuzzer-no-link$(comma)address$(comma)undefined)
-PKGS	:= libuv libmnl libcap-ng libseccomp jansson libcrypto
+PKGS	:= libuv libmnl libcap-ng libseccomp jansson libcrypto libnftables
 CFLAGS	?= -O2 -g
 ALL_CFLAGS = -std=gnu11 $(WARN) $(CFLAGS) -fPIC -fvisibility=hidden -fstack-protector-strong \
 	   -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' -Isrc -Iinclude -Istack $(SAN) -MMD -MP
@@ -33,6 +33,7 @@ OBJ	:= $(SRC:%.c=$(B)/%.o)
 MAIN	:= $(B)/src/main.o
 UNIT	:= $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*_test.c))
 STACKT	:= $(patsubst tests/stack/%.c,$(B)/tests/stack/%,$(wildcard tests/stack/*_test.c))
+NETNST	:= $(patsubst tests/netns/%.c,$(B)/tests/netns/%,$(wildcard tests/netns/*.c))
 FUZZ	:= $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 SCRIPTT	:= $(wildcard tests/netns/*_test.sh tests/fidelity/*_test.sh tests/abi/*_test.sh)
 TOOLS	:= $(patsubst tests/fidelity/%.c,$(B)/tests/fidelity/%,$(wildcard tests/fidelity/*.c)) \
@@ -68,6 +69,8 @@ endef
 $(foreach t,$(notdir $(UNIT)),$(eval $(call test_rule,unit,$(t))))
 $(foreach t,$(notdir $(STACKT)),$(eval $(call test_rule,stack,$(t))))
 $(foreach t,$(notdir $(FUZZ)),$(eval $(call test_rule,fuzz,$(t))))
+# Programs that namespace tests run, made of our objects like a unit test.
+$(foreach t,$(notdir $(NETNST)),$(eval $(call test_rule,netns,$(t))))
 
 # Programs that tests and benchmarks run: one file each, libc only.
 $(TOOLS): $(B)/%: %.c
@@ -89,12 +92,12 @@ help:
 	@echo "make install        program, man page, docs, under DESTDIR and PREFIX=$(PREFIX)"
 	@echo "make clean          remove build/"
 
-tools: $(TOOLS)
+tools: $(TOOLS) $(NETNST)
 unit: $(UNIT)
 	$(Q)B=$(B) JOBS=$(JOBS) scripts/check.sh $(UNIT)
 stack: $(STACKT)
 	$(Q)B=$(B) JOBS=$(JOBS) scripts/check.sh $(STACKT)
-check: $(B)/weir $(TOOLS) $(UNIT) $(STACKT)
+check: $(B)/weir $(TOOLS) $(NETNST) $(UNIT) $(STACKT)
 	$(Q)B=$(B) CC=$(CC) SANITIZE=$(SANITIZE) JOBS=$(JOBS) scripts/check.sh $(UNIT) $(STACKT) $(SCRIPTT)
 check-mutants:
 	$(Q)CC=$(CC) tests/mutants/run.sh
@@ -159,4 +162,4 @@ clean:
 	lint-tidy lint-cppcheck format-check \
 	coverage man install clean
 .SECONDARY:
--include $(OBJ:.o=.d) $(UNIT:=.d) $(STACKT:=.d) $(FUZZ:=.d)
+-include $(OBJ:.o=.d) $(UNIT:=.d) $(STACKT:=.d) $(NETNST:=.d) $(FUZZ:=.d)

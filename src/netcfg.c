@@ -4,22 +4,17 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include <linux/if.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
-#include <libmnl/libmnl.h>
-
 #include "base/util.h"
+#include "nlmsg.h"
 
 struct netcfg {
-	struct mnl_socket *nl;
-	unsigned seq, portid;
-	char buf[16384];
+	struct nlmsg nl;
 };
 
 /*
@@ -37,14 +32,11 @@ int netcfg_open(struct netcfg **out)
 	*out = NULL;
 	if (!nc)
 		return -ENOMEM;
-	nc->nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
-	if (!nc->nl || mnl_socket_bind(nc->nl, 0, MNL_SOCKET_AUTOPID) < 0) {
-		err = -errno;
-		netcfg_close(nc);
+	err = nlmsg_open(&nc->nl, NETLINK_ROUTE);
+	if (err) {
+		free(nc);
 		return err;
 	}
-	nc->seq = (unsigned)time(NULL);
-	nc->portid = mnl_socket_get_portid(nc->nl);
 	*out = nc;
 	return 0;
 }
@@ -53,66 +45,8 @@ void netcfg_close(struct netcfg *nc)
 {
 	if (!nc)
 		return;
-	if (nc->nl)
-		mnl_socket_close(nc->nl);
+	nlmsg_close(&nc->nl);
 	free(nc);
-}
-
-/* --- requests ------------------------------------------------------------------ */
-
-static struct nlmsghdr *request(struct netcfg *nc, uint16_t type, uint16_t flags)
-{
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(nc->buf);
-
-	nlh->nlmsg_type = type;
-	nlh->nlmsg_flags = NLM_F_REQUEST | flags;
-	nlh->nlmsg_seq = ++nc->seq;
-	return nlh;
-}
-
-/** talk - send, and give every answer to @cb; 0 or -errno (the kernel's own included) */
-static int talk(struct netcfg *nc, struct nlmsghdr *nlh, mnl_cb_t cb, void *data)
-{
-	const bool many = nlh->nlmsg_flags & (NLM_F_DUMP | NLM_F_ACK);
-	ssize_t n;
-	int r;
-
-	if (mnl_socket_sendto(nc->nl, nlh, nlh->nlmsg_len) < 0)
-		return -errno;
-	do {
-		n = mnl_socket_recvfrom(nc->nl, nc->buf, sizeof(nc->buf));
-		if (n < 0)
-			return -errno;
-		r = mnl_cb_run(nc->buf, (size_t)n, nc->seq, nc->portid, cb, data);
-	} while (r > 0 && many);
-	return r < 0 ? -errno : 0;
-}
-
-static uint8_t family_of(const struct addr *a)
-{
-	return addr_is_v4(a) ? AF_INET : AF_INET6;
-}
-
-static void put_addr(struct nlmsghdr *nlh, uint16_t attr, const struct addr *a)
-{
-	if (addr_is_v4(a))
-		mnl_attr_put(nlh, attr, 4, addr_v4_bytes(a));
-	else
-		mnl_attr_put(nlh, attr, 16, a->b);
-}
-
-/** attr_addr - an address of @family; false when its size is another's */
-static bool attr_addr(const struct nlattr *at, uint8_t family, struct addr *out)
-{
-	const size_t len = mnl_attr_get_payload_len(at);
-
-	if (family == AF_INET && len == 4)
-		*out = addr_from_v4(mnl_attr_get_payload(at));
-	else if (family == AF_INET6 && len == 16)
-		*out = addr_from_v6(mnl_attr_get_payload(at));
-	else
-		return false;
-	return true;
 }
 
 /* --- reading the host ------------------------------------------------------------- */
@@ -136,20 +70,21 @@ static int on_route(const struct nlmsghdr *nlh, void *data)
 		if (mnl_attr_get_type(at) == RTA_OIF && mnl_attr_validate(at, MNL_TYPE_U32) >= 0)
 			a->ifindex = (int)mnl_attr_get_u32(at);
 		else if (mnl_attr_get_type(at) == RTA_PREFSRC)
-			a->have_src = attr_addr(at, rt->rtm_family, &a->src);
+			a->have_src = nlmsg_get_addr(at, rt->rtm_family, &a->src);
 	}
 	return MNL_CB_OK;
 }
 
 static int route_lookup(struct netcfg *nc, const struct addr *to, struct route_answer *a)
 {
-	struct nlmsghdr *nlh = request(nc, RTM_GETROUTE, 0);
+	struct nlmsghdr *nlh = nlmsg_request(&nc->nl, RTM_GETROUTE, 0);
 	struct rtmsg *rt = mnl_nlmsg_put_extra_header(nlh, sizeof(*rt));
 
-	*rt = (struct rtmsg){.rtm_family = family_of(to), .rtm_dst_len = addr_is_v4(to) ? 32 : 128};
-	put_addr(nlh, RTA_DST, to);
+	*rt = (struct rtmsg){.rtm_family = nlmsg_family(to),
+			     .rtm_dst_len = addr_is_v4(to) ? 32 : 128};
+	nlmsg_put_addr(nlh, RTA_DST, to);
 	*a = (struct route_answer){0};
-	return talk(nc, nlh, on_route, a);
+	return nlmsg_talk(&nc->nl, nlh, on_route, a);
 }
 
 /* Looks for @want, or for the first global address of @ifindex when there is none. */
@@ -177,9 +112,9 @@ static int on_address(const struct nlmsghdr *nlh, void *data)
 		uint16_t type = mnl_attr_get_type(at);
 
 		if (type == IFA_LOCAL || (type == IFA_ADDRESS && !have))
-			have = attr_addr(at, s->family, &local);
+			have = nlmsg_get_addr(at, s->family, &local);
 		else if (type == IFA_BROADCAST)
-			attr_addr(at, s->family, &brd);
+			nlmsg_get_addr(at, s->family, &brd);
 	}
 	if (!have)
 		return MNL_CB_OK;
@@ -194,11 +129,11 @@ static int on_address(const struct nlmsghdr *nlh, void *data)
 
 static int address_find(struct netcfg *nc, struct address_search *s)
 {
-	struct nlmsghdr *nlh = request(nc, RTM_GETADDR, NLM_F_DUMP);
+	struct nlmsghdr *nlh = nlmsg_request(&nc->nl, RTM_GETADDR, NLM_F_DUMP);
 	struct ifaddrmsg *ifa = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifa));
 
 	ifa->ifa_family = s->family;
-	return talk(nc, nlh, on_address, s);
+	return nlmsg_talk(&nc->nl, nlh, on_address, s);
 }
 
 static int on_link(const struct nlmsghdr *nlh, void *data)
@@ -215,12 +150,12 @@ static int on_link(const struct nlmsghdr *nlh, void *data)
 
 static unsigned link_mtu(struct netcfg *nc, int ifindex)
 {
-	struct nlmsghdr *nlh = request(nc, RTM_GETLINK, 0);
+	struct nlmsghdr *nlh = nlmsg_request(&nc->nl, RTM_GETLINK, 0);
 	struct ifinfomsg *ifi = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifi));
 	unsigned mtu = 0;
 
 	ifi->ifi_index = ifindex;
-	return talk(nc, nlh, on_link, &mtu) ? 0 : mtu;
+	return nlmsg_talk(&nc->nl, nlh, on_link, &mtu) ? 0 : mtu;
 }
 
 /** read_family - 0 also when the family has no way out */
@@ -237,7 +172,7 @@ static int read_family(struct netcfg *nc, const char *probe, struct netcfg_famil
 	 */
 	if (route_lookup(nc, &to, &a) || !a.ifindex)
 		return 0;
-	s.family = family_of(&to);
+	s.family = nlmsg_family(&to);
 	s.ifindex = a.ifindex;
 	s.want = a.have_src ? &a.src : NULL;
 	r = address_find(nc, &s);
@@ -289,7 +224,7 @@ static void put_no_link_local(struct nlmsghdr *nlh)
 
 int netcfg_link_set(struct netcfg *nc, int ifindex, const struct netcfg_link *l)
 {
-	struct nlmsghdr *nlh = request(nc, RTM_SETLINK, NLM_F_ACK);
+	struct nlmsghdr *nlh = nlmsg_request(&nc->nl, RTM_SETLINK, NLM_F_ACK);
 	struct ifinfomsg *ifi = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifi));
 
 	ifi->ifi_index = ifindex;
@@ -301,41 +236,43 @@ int netcfg_link_set(struct netcfg *nc, int ifindex, const struct netcfg_link *l)
 		mnl_attr_put_u32(nlh, IFLA_TXQLEN, l->txqlen);
 	if (l->no_link_local)
 		put_no_link_local(nlh);
-	return talk(nc, nlh, NULL, NULL);
+	return nlmsg_talk(&nc->nl, nlh, NULL, NULL);
 }
 
 int netcfg_address_add(struct netcfg *nc, int ifindex, const struct prefix *own,
 		       const struct addr *brd)
 {
-	struct nlmsghdr *nlh = request(nc, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
+	struct nlmsghdr *nlh =
+		nlmsg_request(&nc->nl, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
 	struct ifaddrmsg *ifa = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifa));
 
-	ifa->ifa_family = family_of(&own->addr);
+	ifa->ifa_family = nlmsg_family(&own->addr);
 	ifa->ifa_prefixlen = own->bits;
 	ifa->ifa_index = (uint32_t)ifindex;
 	ifa->ifa_scope = RT_SCOPE_UNIVERSE;
 	if (ifa->ifa_family == AF_INET6)
 		ifa->ifa_flags = IFA_F_NODAD;
-	put_addr(nlh, IFA_LOCAL, &own->addr);
-	put_addr(nlh, IFA_ADDRESS, &own->addr);
+	nlmsg_put_addr(nlh, IFA_LOCAL, &own->addr);
+	nlmsg_put_addr(nlh, IFA_ADDRESS, &own->addr);
 	if (brd && addr_is_v4(brd) && !addr_is_unspecified(brd))
-		put_addr(nlh, IFA_BROADCAST, brd);
-	return talk(nc, nlh, NULL, NULL);
+		nlmsg_put_addr(nlh, IFA_BROADCAST, brd);
+	return nlmsg_talk(&nc->nl, nlh, NULL, NULL);
 }
 
 int netcfg_default_add(struct netcfg *nc, int ifindex, const struct addr *src)
 {
-	struct nlmsghdr *nlh = request(nc, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
+	struct nlmsghdr *nlh =
+		nlmsg_request(&nc->nl, RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL);
 	struct rtmsg *rt = mnl_nlmsg_put_extra_header(nlh, sizeof(*rt));
 
 	*rt = (struct rtmsg){
-		.rtm_family = family_of(src),
+		.rtm_family = nlmsg_family(src),
 		.rtm_table = RT_TABLE_MAIN,
 		.rtm_protocol = RTPROT_STATIC,
 		.rtm_scope = addr_is_v4(src) ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
 		.rtm_type = RTN_UNICAST,
 	};
 	mnl_attr_put_u32(nlh, RTA_OIF, (uint32_t)ifindex);
-	put_addr(nlh, RTA_PREFSRC, src);
-	return talk(nc, nlh, NULL, NULL);
+	nlmsg_put_addr(nlh, RTA_PREFSRC, src);
+	return nlmsg_talk(&nc->nl, nlh, NULL, NULL);
 }

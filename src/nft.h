@@ -15,17 +15,19 @@ int nft_open(struct nft **out);
 void nft_close(struct nft *n);
 /** nft_apply - all of @text or nothing; 0, or -EINVAL with one line in @err */
 int nft_apply(struct nft *n, const char *text, char *err, size_t errsize);
-/** nft_table_delete - `inet @table`; 0, -ENOENT */
+/** nft_table_delete - `inet @table`; 0, -ENOENT, -errno; @table: letters, digits and _ only */
 int nft_table_delete(struct nft *n, const char *table);
 bool nft_table_exists(struct nft *n, const char *table);
 
 /** nft_watch_open - a non-blocking descriptor (NFNLGRP_NFTABLES); or -errno */
 int nft_watch_open(void);
 /**
- * nft_watch_read - was anything of a table whose name starts with "weir" deleted (by anybody)?
+ * nft_watch_read - was anything of a table whose name starts with "weir" deleted?
  *
- * Returns 1 (or when messages were lost), 0, -errno.
+ * Tables, chains, rules, sets and objects count, elements of sets do not: those come and go
+ * with connections. What @own (may be NULL) did is left out. Returns 1 (or when messages
+ * were lost), 0, -errno.
  */
-int nft_watch_read(int fd);
+int nft_watch_read(int fd, const struct nft *own);
 
 #endif
