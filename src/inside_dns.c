@@ -207,7 +207,7 @@ static int copy_mount(struct inside_dns *d, const char *text, size_t len)
 	const unsigned long flags =
 		MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
 	char target[PATH_MAX], path[64];
-	struct stat st;
+	struct stat st = {0};
 	int r;
 
 	if (!realpath(RESOLV_CONF, target))

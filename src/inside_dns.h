@@ -35,11 +35,11 @@ struct inside_dns {
  * inside_dns_apply - bind what @conf names and is not bound yet, and show the programs a copy
  * of it where it names link-local resolvers
  * @out: SANDBOX_DNS_MAX places; gets the new ones, whose sockets are owned by the caller
- * @note: something to tell the user, or ""
+ * @text: something to tell the user, or ""
  *
  * Returns how many are new.
  */
 unsigned inside_dns_apply(struct inside_dns *d, const struct hostdns_conf *conf,
-			  struct sandbox_dns *out, char *note, size_t note_size);
+			  struct sandbox_dns *out, char *text, size_t size);
 
 #endif

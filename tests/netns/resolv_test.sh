@@ -32,9 +32,9 @@ conf() {
 weir_up() {
 	rm -f "$TMP/ask" "$TMP/answer" "$TMP/err"
 	mkfifo -m 666 "$TMP/ask" "$TMP/answer"
-	export TMP WEIR WHO
+	export TMP WEIR WHO SETUP
 	setsid nsenter --net=/run/netns/$HOST unshare -m --propagation private bash -c '
-		mount --bind "$TMP/etc" /etc && . "$TMP/as"' sh \
+		mount --bind "$TMP/etc" /etc && eval "${SETUP:-. \"\$TMP/as\"}"' sh \
 		"$WEIR" run "${QUIET--q}" "$@" -- bash -c '
 			while read -r line <"$0/ask"; do bash -c "$line" >"$0/answer" 2>&1; done' "$TMP" \
 		2>"$TMP/err" </dev/null &
@@ -152,6 +152,18 @@ link_local_later() {
 	weir_down
 }
 
+# forbidden: the administrator allows no mount namespaces
+forbidden() {
+	conf "nameserver fe80::53%%h0\nnameserver 127.0.0.53\noptions timeout:1 attempts:1\n"
+	SETUP="exec unshare -rU sh -c 'echo 0 >/proc/sys/user/max_mnt_namespaces && exec \"\$@\"' sh \"\$@\""
+	QUIET=--linger=1 weir_up
+	unset SETUP
+	check "no mount namespace: said" wait_for 5 grep -q "link-local.*mount namespace" "$TMP/err"
+	is "... in one line" "$(grep -c weir: "$TMP/err")" 1
+	is "... and the other resolvers work" "$(who)" $OLD
+	weir_down
+}
+
 # worker_of: the worker is the child of the supervisor in a session of its own
 worker_of() {
 	local sup pid
@@ -182,4 +194,5 @@ for WHO in root user; do
 	link_local
 	link_local_later
 done
+WHO=user forbidden
 done_testing
