@@ -108,7 +108,11 @@ missing_and_linked() {
 	weir_up
 	ln -s b/deep/stub "$TMP/etc/resolv.new"
 	mv -T "$TMP/etc/resolv.new" "$TMP/etc/resolv.conf"
-	mkdir -p "$TMP/etc/b/deep"
+	for d in b b/deep; do
+		sleep 0.2 # each step is seen by itself
+		mkdir "$TMP/etc/$d"
+	done
+	sleep 0.2
 	printf "nameserver 127.0.0.77\n" >"$TMP/etc/b/deep/stub"
 	becomes "$WHO: the link switched to a directory that came later" $NEW
 	weir_down
@@ -117,7 +121,8 @@ missing_and_linked() {
 
 link_local() {
 	conf "search example.test\nnameserver fe80::53%%h0 # router\noptions timeout:2\n"
-	weir_up
+	install -m 666 /dev/null "$TMP/log.json"
+	weir_up --log "$TMP/log.json"
 	is "$WHO: a link-local resolver" "$(who)" $LINK
 	dig_all "$WHO: link-local" "" $LINK
 	like "$WHO: the rest of resolv.conf is kept" "$(asked 'cat /etc/resolv.conf')" \
@@ -128,7 +133,7 @@ link_local() {
 	conf "search example.test\nnameserver fe80::53%%h0 # router\noptions timeout:2\n"
 	sleep 0.3
 	becomes "$WHO: link-local, the same text renamed over" $LINK
-	conf "nameserver 127.0.0.77\n"
+	printf "nameserver 127.0.0.77\n" >"$TMP/etc/resolv.conf"
 	becomes "$WHO: link-local no more" $NEW
 	is "$WHO: no copy any more" "$(asked 'cat /etc/resolv.conf')" "nameserver 127.0.0.77"
 	conf "nameserver fe80::53%%h0\nnameserver 127.0.0.53\n"
@@ -137,6 +142,10 @@ link_local() {
 	becomes "$WHO: link-local after the worker's kill -9" $LINK
 	dig_all "$WHO: link-local after it" "" $LINK
 	weir_down
+	check "$WHO: its look-ups are flows with an owner" python3 "$TOP/tests/lib/eve.py" "$TMP/log.json" \
+		"all(any(f.dest_ip.startswith('fd77:6569:7253:') and f.proto == p and
+		f.weir.owner.exe.endswith('dig') and f.flow.bytes_toclient > 0 for f in flows)
+		for p in ('UDP', 'TCP'))"
 	is "$WHO: no file is left" "$(ls /dev/shm /tmp /run | grep -c weir-resolv)" 0
 }
 
