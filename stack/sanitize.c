@@ -120,6 +120,25 @@ struct sanitize_result sanitize_segment(const struct sanitize_conn *c, const str
 	return verdict(SANITIZE_ACK); /* nothing can follow a FIN */
 }
 
+struct sanitize_result sanitize_answer(uint32_t iss_next, const struct sanitize_seg *s)
+{
+	struct sanitize_result r = verdict(SANITIZE_PASS);
+	bool right = s->ack == iss_next;
+
+	if (!(s->flags & TCPF_ACK))
+		return verdict(SANITIZE_DROP);
+	if (s->flags & TCPF_RST)
+		r.flags = TCPF_RST | TCPF_ACK;
+	else if (s->flags & TCPF_SYN && right)
+		r.flags = TCPF_SYN | TCPF_ACK;
+	else
+		r.flags = TCPF_ACK;
+	if (right == (r.flags == TCPF_ACK))
+		return verdict(SANITIZE_DROP);
+	r.seq = s->seq;
+	return r;
+}
+
 struct sanitize_syn sanitize_syn_options(const uint8_t *opt, size_t len)
 {
 	struct sanitize_syn syn = {0};

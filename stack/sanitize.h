@@ -66,6 +66,16 @@ struct sanitize_result sanitize_segment(const struct sanitize_conn *c,
 					const struct sanitize_seg *s);
 
 /**
+ * sanitize_answer - judge the answer to a SYN of ours (RFC 9293, 3.10.7.3)
+ * @iss_next: the number behind our SYN: what the answer has to acknowledge
+ *
+ * Passes: the SYN-ACK, without its data; the reset; and as a bare ACK what acknowledges something
+ * else (the program's kernel still has an older connection of this name: lwIP resets
+ * that and repeats the SYN). A SYN alone is dropped: both sides never open at once here.
+ */
+struct sanitize_result sanitize_answer(uint32_t iss_next, const struct sanitize_seg *s);
+
+/**
  * struct sanitize_syn - the options of a SYN that matter
  * @mss: 0 = absent
  * @wscale: 0..14; valid with @has_wscale

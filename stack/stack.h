@@ -120,6 +120,7 @@ struct engine_conn; /* one lwIP connection; owned by the engine */
 #define ENGINE_EV_RESET	    0x10 /* the program reset it, or lwIP gave up; no more calls but free */
 #define ENGINE_EV_CLOSED    0x20 /* both directions are done and acknowledged */
 #define ENGINE_EV_KEEPALIVE 0x40 /* a keepalive probe arrived (RFC 9293, 3.8.4) */
+#define ENGINE_EV_SILENT    0x80 /* with RESET: nobody has answered the SYN of engine_connect() */
 
 struct engine_config {
 	const struct stack_sink *sink;
@@ -145,6 +146,16 @@ void engine_exit(void); /* after the last engine_free(); for leak checks */
  * engine_free()), or -ENOMEM.
  */
 int engine_accept(const struct packet *syn, uint64_t cookie, struct engine_conn **conn);
+/**
+ * engine_connect - open a connection from @net, a peer outside, to the program that listens at @app
+ * @cookie: as in engine_accept()
+ *
+ * Sends a SYN. Then ENGINE_EV_OPEN says that it was answered, ENGINE_EV_RESET that it was refused
+ * or, with ENGINE_EV_SILENT, not answered (after some 20 s). Returns 0 and *@conn, -EINVAL for
+ * addresses that can't be in a packet, or -ENOMEM.
+ */
+int engine_connect(const struct addrport *app, const struct addrport *net, uint64_t cookie,
+		   struct engine_conn **conn);
 /**
  * engine_input - one segment of an existing connection
  * @buf: the buffer that @p borrows from; referenced if bytes are kept
@@ -195,7 +206,11 @@ ssize_t engine_write_buf(struct engine_conn *c, struct pktbuf *buf, const void *
 size_t engine_unacked(const struct engine_conn *c);
 /** engine_shutdown - FIN after what was written; returns ENGINE_EV_* bits */
 unsigned engine_shutdown(struct engine_conn *c);
-/** engine_abort - RST to the program; only engine_free() may follow */
+/**
+ * engine_abort - RST to the program; only engine_free() may follow
+ *
+ * A SYN that is not answered yet gets none: the answer, when it comes, belongs to nobody.
+ */
 void engine_abort(struct engine_conn *c);
 /**
  * engine_free - end of the handle

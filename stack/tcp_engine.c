@@ -93,7 +93,8 @@ struct engine_conn {
 	uint16_t mss;	   /* payload bytes per segment to the program */
 	uint8_t events;	   /* not told yet */
 	bool open, fin_rcvd, fin_wanted, fin_sent, is_ready, was_busy;
-	bool lazy; /* an ACK alone may wait for data that takes it along */
+	bool active; /* opened by engine_connect() */
+	bool lazy;   /* an ACK alone may wait for data that takes it along */
 	bool ack_owed;
 };
 
@@ -307,7 +308,12 @@ static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
 /** on_err - lwIP has freed the pcb: reset, given up, or (ERR_CLSD) closed in order */
 static void on_err(void *arg, err_t err)
 {
-	conn_over(arg, err == ERR_CLSD ? ENGINE_EV_CLOSED : ENGINE_EV_RESET);
+	const struct engine_conn *c = arg;
+	unsigned ev = err == ERR_CLSD ? ENGINE_EV_CLOSED : ENGINE_EV_RESET;
+
+	if (c->active && !c->open && err == ERR_ABRT)
+		ev |= ENGINE_EV_SILENT;
+	conn_over(arg, ev);
 }
 
 static uint32_t window_max(const struct tcp_pcb *pcb)
@@ -315,13 +321,9 @@ static uint32_t window_max(const struct tcp_pcb *pcb)
 	return pcb->flags & TF_WND_SCALE ? RECV_WINDOW : 65535;
 }
 
-/** on_accept - the handshake is complete; from here on lwIP may think big */
-static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
+/** opened - the handshake is complete; from here on lwIP may think big */
+static void opened(struct engine_conn *c, struct tcp_pcb *pcb)
 {
-	struct engine_conn *c = arg;
-
-	if (err != ERR_OK || !pcb)
-		return ERR_VAL;
 	pcb->mss = eng.cfg.gso ? ENGINE_CHUNK : c->mss;
 	pcb->snd_buf = pcb->ssthresh = eng.cfg.send_buffer;
 	tcp_nagle_disable(pcb);
@@ -329,6 +331,25 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
 	c->open = true;
 	c->snd_end = pcb->snd_lbb;
 	conn_event(c, ENGINE_EV_OPEN | ENGINE_EV_ROOM);
+}
+
+static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
+{
+	if (err != ERR_OK || !pcb)
+		return ERR_VAL;
+	opened(arg, pcb);
+	return ERR_OK;
+}
+
+/** on_connected - the same for engine_connect(); here lwIP has computed its window before */
+static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
+{
+	(void)err;
+	if (pcb->flags & TF_WND_SCALE)
+		pcb->rcv_scale = RECV_SCALE;
+	opened(arg, pcb);
+	pcb->cwnd = 2 * (tcpwnd_size_t)pcb->mss;
+	tcp_update_rcv_ann_wnd(pcb);
 	return ERR_OK;
 }
 
@@ -539,8 +560,8 @@ static void feed(const struct packet *p, uint8_t *seg, size_t len)
 	weir_assert(!eng.in_pbuf_used); /* nothing of it is kept: on_recv(), sanitize.c */
 }
 
-/** feed_syn - the SYN with the two options that lwIP may know of */
-static void feed_syn(const struct packet *p, const struct sanitize_syn *syn)
+/** feed_syn - the SYN or SYN-ACK with the two options that lwIP may know of */
+static void feed_syn(const struct packet *p, uint8_t flags, const struct sanitize_syn *syn)
 {
 	uint8_t seg[TCP_HDR + 8] = {0};
 	uint8_t *opt = seg + TCP_HDR;
@@ -554,13 +575,32 @@ static void feed_syn(const struct packet *p, const struct sanitize_syn *syn)
 		opt[2] = syn->wscale;
 		opt += 4; /* the fourth byte is End of Options */
 	}
-	write_header(seg, p, p->tcp.seq, TCPF_SYN, (uint8_t)(opt - seg));
+	write_header(seg, p, p->tcp.seq, flags, (uint8_t)(opt - seg));
 	feed(p, seg, (size_t)(opt - seg));
+}
+
+static struct sanitize_syn syn_options(const struct packet *p)
+{
+	size_t len = (size_t)p->tcp.hdrlen - TCP_HDR;
+	struct sanitize_syn opts = sanitize_syn_options(p->data + p->l4 + TCP_HDR, len);
+
+	opts.mss = sanitize_mss(opts.mss, p->version == 6, eng.cfg.mtu);
+	return opts;
 }
 
 static bool addr_usable(const struct addr *a)
 {
 	return !addr_is_unspecified(a) && !addr_is_multicast(a) && !addr_is_broadcast(a);
+}
+
+/** own - a new pcb is @c's */
+static void own(struct engine_conn *c, struct tcp_pcb *pcb)
+{
+	c->pcb = pcb;
+	tcp_recv(pcb, on_recv);
+	tcp_sent(pcb, on_sent);
+	tcp_err(pcb, on_err);
+	LIST_INSERT_HEAD(&eng.live, c, live);
 }
 
 /** adopt - the pcb that lwIP made of the SYN; false when it made none, or not the one expected */
@@ -574,21 +614,15 @@ static bool adopt(struct engine_conn *c, const struct packet *syn)
 		return false;
 	weir_assert(pcb->callback_arg == c && pcb->local_port == syn->net.port &&
 		    pcb->remote_port == syn->app.port && pcb->rcv_nxt == syn->tcp.seq + 1);
-	c->pcb = pcb;
 	if (pcb->flags & TF_WND_SCALE)
 		pcb->rcv_scale = RECV_SCALE;
-	tcp_recv(pcb, on_recv);
-	tcp_sent(pcb, on_sent);
-	tcp_err(pcb, on_err);
-	LIST_INSERT_HEAD(&eng.live, c, live);
+	own(c, pcb);
 	return true;
 }
 
 int engine_accept(const struct packet *syn, uint64_t cookie, struct engine_conn **conn)
 {
-	size_t optlen = (size_t)syn->tcp.hdrlen - TCP_HDR;
-	struct sanitize_syn opts = sanitize_syn_options(syn->data + syn->l4 + TCP_HDR, optlen);
-	bool v6 = syn->version == 6;
+	struct sanitize_syn opts = syn_options(syn);
 	struct engine_conn *c;
 
 	if (!packet_is_tcp_syn(syn) || !addr_usable(&syn->app.addr) ||
@@ -598,17 +632,73 @@ int engine_accept(const struct packet *syn, uint64_t cookie, struct engine_conn 
 	if (!c)
 		return -ENOMEM;
 	c->cookie = cookie;
-	c->mss = opts.mss = sanitize_mss(opts.mss, v6, eng.cfg.mtu);
+	c->mss = opts.mss;
 	engine_settle();
 	eng.accepted++;
 	eng.listener->local_port = syn->net.port;
 	eng.listener->callback_arg = c;
 	enter(c);
-	feed_syn(syn, &opts);
+	feed_syn(syn, TCPF_SYN, &opts);
 	if (!adopt(c, syn)) {
 		free(c);
 		return -ENOMEM;
 	}
+	*conn = c;
+	return 0;
+}
+
+/* ---- opening towards the program ----------------------------------------------------------------
+ *
+ * Here lwIP is the client and says it is the peer: the pcb's local address is one of another
+ * machine, which tcp_connect() takes as it is when the pcb has a device.
+ */
+
+/** active_pcb - a pcb that stands for @net, not connected; NULL on ENOMEM */
+static struct tcp_pcb *active_pcb(struct engine_conn *c, const struct addrport *net)
+{
+	struct tcp_pcb *pcb =
+		tcp_new_ip_type(addr_is_v4(&net->addr) ? IPADDR_TYPE_V4 : IPADDR_TYPE_V6);
+
+	if (!pcb)
+		return NULL;
+	tcp_bind_netif(pcb, &eng.netif);
+	to_ip_addr(&pcb->local_ip, &net->addr);
+	pcb->local_port = net->port; /* not tcp_bind(), which looks for others that have it */
+	tcp_arg(pcb, c);
+	return pcb;
+}
+
+int engine_connect(const struct addrport *app, const struct addrport *net, uint64_t cookie,
+		   struct engine_conn **conn)
+{
+	struct engine_conn *c;
+	struct tcp_pcb *pcb;
+	ip_addr_t to;
+
+	if (addr_is_v4(&app->addr) != addr_is_v4(&net->addr) || !app->port || !net->port ||
+	    !addr_usable(&app->addr) || !addr_usable(&net->addr) || addr_is_loopback(&net->addr))
+		return -EINVAL;
+	engine_settle();
+	c = calloc(1, sizeof(*c));
+	pcb = c ? active_pcb(c, net) : NULL;
+	if (!pcb) {
+		free(c);
+		return -ENOMEM;
+	}
+	c->cookie = cookie;
+	c->active = true;
+	c->mss = SANITIZE_MSS_MIN; /* until the SYN-ACK */
+	eng.accepted++;
+	own(c, pcb);
+	to_ip_addr(&to, &app->addr);
+	tcp_active_pcbs = tcp_tw_pcbs = NULL;
+	eng.entered = c;
+	if (tcp_connect(pcb, &to, app->port, on_connected) != ERR_OK) {
+		forget(c);
+		free(c);
+		return -ENOMEM;
+	}
+	leave(c);
 	*conn = c;
 	return 0;
 }
@@ -648,6 +738,31 @@ static void inject(struct engine_conn *c, const struct packet *p, struct pktbuf 
 	eng.in_buf = NULL;
 }
 
+/** input_answer - a segment for a connection whose SYN is not answered yet */
+static unsigned input_answer(struct engine_conn *c, const struct packet *p,
+			     const struct sanitize_seg *seg)
+{
+	struct sanitize_result r = sanitize_answer(c->pcb->snd_nxt, seg);
+	struct sanitize_syn opts = {0};
+	uint8_t hdr[TCP_HDR];
+
+	if (r.verdict != SANITIZE_PASS)
+		return take_events(c);
+	c->lazy = false;
+	enter(c);
+	if (r.flags & TCPF_SYN) {
+		opts = syn_options(p);
+		c->mss = opts.mss;
+		feed_syn(p, r.flags, &opts);
+	} else {
+		write_header(hdr, p, r.seq, r.flags, TCP_HDR);
+		feed(p, hdr, TCP_HDR);
+	}
+	leave(c);
+	send_fin(c);
+	return take_events(c);
+}
+
 unsigned engine_input(struct engine_conn *c, const struct packet *p, struct pktbuf *buf)
 {
 	struct sanitize_seg seg = {p->tcp.seq, p->tcp.ack, (uint32_t)packet_payload_len(p),
@@ -659,6 +774,8 @@ unsigned engine_input(struct engine_conn *c, const struct packet *p, struct pktb
 	engine_settle();
 	if (!c->pcb || c->rx.fresh) /* fresh: no memory to settle it; the program sends again */
 		return take_events(c);
+	if (c->pcb->state == SYN_SENT)
+		return input_answer(c, p, &seg);
 	numbers = conn_numbers(c);
 	room = engine_room(c);
 	r = sanitize_segment(&numbers, &seg);
@@ -981,8 +1098,9 @@ void engine_abort(struct engine_conn *c)
 	if (!pcb)
 		return;
 	enter(c);
-	tcp_rst(pcb, pcb->persist_backoff ? pcb->lastack : pcb->snd_nxt, pcb->rcv_nxt,
-		&pcb->local_ip, &pcb->remote_ip, pcb->local_port, pcb->remote_port);
+	if (pcb->state != SYN_SENT)
+		tcp_rst(pcb, pcb->persist_backoff ? pcb->lastack : pcb->snd_nxt, pcb->rcv_nxt,
+			&pcb->local_ip, &pcb->remote_ip, pcb->local_port, pcb->remote_port);
 	forget(c);
 	rxqueue_clear(&c->rx);
 }

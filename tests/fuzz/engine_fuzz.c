@@ -59,7 +59,8 @@ struct conn {
 };
 
 static struct conn conns[CONNS];
-static unsigned long opened, reset, closed, got_data, got_fin, segments; /* what was reached */
+static unsigned long dialled, opened, reset, closed, got_data, got_fin,
+	segments;     /* what was reached */
 static int sink_mode; /* 0 takes, 1 refuses now and then, 2 always refuses */
 
 static struct conn *conn_of_port(uint16_t port)
@@ -186,7 +187,7 @@ static uint8_t some_flags(void)
 	case 2:
 		return below(8) ? TCPF_ACK : TCPF_RST;
 	case 3:
-		return TCPF_SYN;
+		return below(2) ? TCPF_SYN : TCPF_SYN | TCPF_ACK;
 	case 4:
 		return TCPF_ACK | TCPF_URG | TCPF_PSH;
 	default:
@@ -234,6 +235,24 @@ static void step_open(struct conn *c)
 	}
 }
 
+/** step_dial - the other direction; the answer may be near the right one, or never come */
+static void step_dial(struct conn *c)
+{
+	struct pktbuf *b = pktbuf_get();
+	struct packet p = forge(c, b, TCPF_SYN | TCPF_ACK, 0, 0, 0);
+
+	c->used = engine_connect(&p.app, &p.net, (uint64_t)(c - conns), &c->c) == 0;
+	dialled += c->used;
+	if (c->used && below(4)) {
+		c->seq = rnd() * 65536 + rnd();
+		p = forge(c, b, below(8) ? TCPF_SYN | TCPF_ACK : some_flags(), c->seq,
+			  below(4) ? c->ack : near(c->ack), some_length());
+		c->seq++;
+		note(c, engine_input(c->c, &p, b));
+	}
+	pktbuf_put(b);
+}
+
 static void step_segment(struct conn *c)
 {
 	struct pktbuf *b = pktbuf_get();
@@ -274,7 +293,7 @@ static void step_read(struct conn *c)
 	for (int i = 0; i < n; i++)
 		sum += iov[i].iov_len;
 	check(sum <= engine_pending(c->c), "peek shows more than pending");
-	check(engine_pending(c->c) <= 131071, "more queued than the window");
+	check(engine_pending(c->c) <= 4 * 65535, "more queued than the window");
 	if (sum)
 		engine_consume(c->c, below(3) ? sum : 1 + below((uint32_t)sum));
 }
@@ -296,7 +315,10 @@ static void step(void)
 	struct conn *c = &conns[below(CONNS)];
 
 	if (!c->used) {
-		step_open(c);
+		if (below(3))
+			step_open(c);
+		else
+			step_dial(c);
 		return;
 	}
 	switch (below(40)) {
@@ -380,8 +402,8 @@ int main(int argc, char **argv)
 	}
 	finish();
 	pktbuf_drain();
-	printf("# %lu segments: opened %lu, data %lu, FIN %lu, closed %lu, reset %lu\n", segments,
-	       opened, got_data, got_fin, closed, reset);
+	printf("# %lu segments: dialled %lu, opened %lu, data %lu, FIN %lu, closed %lu, reset %lu\n",
+	       segments, dialled, opened, got_data, got_fin, closed, reset);
 	printf("ok 1 - %lu random steps, seed %llu\n1..1\n", steps, seed);
 	return 0;
 }

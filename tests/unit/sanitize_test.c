@@ -192,8 +192,42 @@ static void mss(void)
 	tap_is(sanitize_mss(1, false, 1500), SANITIZE_MSS_MIN, "and by what is sensible");
 }
 
+/** answers - what may answer a SYN of ours whose next number is 5000 */
+static void answers(void)
+{
+	static const struct {
+		const char *name;
+		uint8_t flags;
+		uint32_t ack;
+		enum sanitize_verdict verdict;
+		uint8_t outflags;
+	} t[] = {
+		{"SYN-ACK", S | A, 5000, SANITIZE_PASS, S | A},
+		{"SYN-ACK with data and FIN", S | A | P | F, 5000, SANITIZE_PASS, S | A},
+		{"SYN-ACK of something else", S | A, 4999, SANITIZE_PASS, A},
+		{"RST", R | A, 5000, SANITIZE_PASS, R | A},
+		{"RST with a SYN", R | S | A, 5000, SANITIZE_PASS, R | A},
+		{"RST of something else", R | A, 5001, SANITIZE_DROP, 0},
+		{"RST without ACK", R, 5000, SANITIZE_DROP, 0},
+		{"SYN alone", S, 5000, SANITIZE_DROP, 0},
+		{"ACK alone", A, 5000, SANITIZE_DROP, 0},
+		{"FIN alone", F | A, 5000, SANITIZE_DROP, 0},
+		{"ACK of an older connection", A | P, 77, SANITIZE_PASS, A},
+		{"nothing at all", 0, 0, SANITIZE_DROP, 0},
+	};
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(*t); i++) {
+		struct sanitize_seg s = {.seq = 9, .ack = t[i].ack, .len = 5, .flags = t[i].flags};
+		struct sanitize_result r = sanitize_answer(5000, &s);
+
+		tap_ok(r.verdict == t[i].verdict && r.flags == t[i].outflags && !r.len,
+		       "answer to our SYN: %s", t[i].name);
+	}
+}
+
 int main(void)
 {
+	answers();
 	in_order();
 	states();
 	by_force();
