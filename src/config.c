@@ -63,6 +63,72 @@ static int set_mapped(struct config *c, const struct option *o, const char *valu
 	return 0;
 }
 
+/** parse_port - 1 to 65535, @len characters */
+static int parse_port(const char *text, size_t len, uint16_t *port)
+{
+	char digits[8];
+	uint64_t n;
+
+	if (!len || len >= sizeof(digits))
+		return -EINVAL;
+	memcpy(digits, text, len);
+	digits[len] = 0;
+	if (option_number(digits, false, &n) || !n || n > UINT16_MAX)
+		return -EINVAL;
+	*port = (uint16_t)n;
+	return 0;
+}
+
+/** parse_bind - "ADDR:" or "[ADDR]:" in front of ports; *@rest is behind it */
+static int parse_bind(const char *text, struct config_publish *p, const char **rest)
+{
+	char addr[ADDR_STRLEN];
+	size_t skip = *text == '[', len = strcspn(text + skip, skip ? "]" : ":");
+	const char *end = text + skip + len;
+
+	*rest = text;
+	p->any = !skip && memchr(text, '.', len) == NULL;
+	if (p->any)
+		return 0;
+	if (len >= sizeof(addr) || !*end || (skip && *++end != ':'))
+		return -EINVAL;
+	memcpy(addr, text + skip, len);
+	addr[len] = 0;
+	*rest = end + 1;
+	/* what is written in brackets is IPv6, and nothing else is */
+	return addr_parse(addr, &p->addr) || addr_is_v4(&p->addr) != !skip ? -EINVAL : 0;
+}
+
+/** parse_publish - "[ADDR:]PORT[:PORT][/udp]" */
+static int parse_publish(const char *text, struct config_publish *p)
+{
+	const char *suffix = strchr(text, '/'), *ports, *colon;
+	size_t len;
+
+	*p = (struct config_publish){.udp = suffix && !strcmp(suffix, "/udp")};
+	if ((suffix && !p->udp && strcmp(suffix, "/tcp")) || parse_bind(text, p, &ports))
+		return -EINVAL;
+	len = strcspn(ports, "/");
+	colon = memchr(ports, ':', len);
+	if (!colon)
+		return parse_port(ports, len, &p->port) || parse_port(ports, len, &p->inner);
+	return parse_port(ports, (size_t)(colon - ports), &p->port) ||
+	       parse_port(colon + 1, len - (size_t)(colon + 1 - ports), &p->inner);
+}
+
+static int set_publish(struct config *c, const struct option *o, const char *value)
+{
+	(void)o;
+	if (!strcmp(value, "auto")) {
+		c->publish_auto = true;
+		return 0;
+	}
+	if (c->n_publish == CONFIG_PUBLISH_MAX || parse_publish(value, &c->publish[c->n_publish]))
+		return -EINVAL;
+	c->n_publish++;
+	return 0;
+}
+
 static int set_filter(struct config *c, const struct option *o, const char *value)
 {
 	static const char *const names[] = {
@@ -146,6 +212,11 @@ static const struct option run_rows[] = {
 	 .allowed = "one unicast address of each family, not link-local",
 	 .help = "let ADDR inside mean the host's own address, which COMMAND shares; once per "
 		 "family"},
+	{"publish", 0, "PORT|auto", set_publish,
+	 .allowed = "auto, or up to 64 ports, each as [ADDR:]PORT[:PORT][/udp] with an IPv6 "
+		    "address in brackets",
+	 .help = "let others connect to what COMMAND listens on: [ADDR:]PORT[:PORT][/udp], "
+		 "outside and inside; auto: to every port that it listens on; repeatable"},
 };
 
 /* Their heading is the last one of the part in front. */

@@ -12,8 +12,19 @@
 
 enum udp_filter { FILTER_ENDPOINT, FILTER_ADDRESS, FILTER_PORT }; /* RFC 4787, section 5 */
 
-#define CONFIG_HOOKS_MAX 16
-#define CONFIG_ADDRS_MAX 8
+#define CONFIG_HOOKS_MAX   16
+#define CONFIG_ADDRS_MAX   8
+#define CONFIG_PUBLISH_MAX 64
+
+/**
+ * struct config_publish - one --publish: peers that come to @port outside reach @inner inside
+ * @any: on all addresses of both families; else on @addr (unspecified: all of its family)
+ */
+struct config_publish {
+	struct addr addr;
+	bool any, udp;
+	uint16_t port, inner;
+};
 
 struct config {
 	/* run */
@@ -26,6 +37,9 @@ struct config {
 	unsigned mtu;				    /* 0 = the host's */
 	struct addr host_loopback4, host_loopback6; /* unspecified (all zero) = not mapped */
 	struct addr host_addr4, host_addr6;
+	struct config_publish publish[CONFIG_PUBLISH_MAX];
+	unsigned n_publish;
+	bool publish_auto; /* follow what is listened on inside */
 	/* relay */
 	enum udp_filter udp_filter;
 	unsigned udp_timeout; /* seconds */

@@ -12,7 +12,13 @@
  *   loopback, own     unreachable       they never leave the namespace; whoever
  *                                       forges them must not reach the host
  *
- * Ports are never changed. dest_in() is the exact reverse of dest_out(), so an
+ * A peer that connects to a program keeps its address, too, unless the namespace's kernel would not
+ * take a packet from there: the host's loopback, an address that the namespace has
+ * itself (the host's own, mirrored) and link-local ones, whose zone a packet does not carry. These
+ * get the address that --host-loopback or --host-addr gives them, else one for
+ * documentation (RFC 5737, RFC 3849) stands for all of them.
+ *
+ * Ports of destinations are never changed. dest_in() is the exact reverse of dest_out(), so an
  * answer comes from the address that was asked.
  */
 #include "dest.h"
@@ -112,6 +118,39 @@ void dest_in(const struct dest_map *m, const struct addrport *peer, struct addrp
 		net->addr = m->host4;
 	else if (is_set(&m->own6, a) && !addr_is_unspecified(&m->host6))
 		net->addr = m->host6;
+}
+
+static bool is_inside(const struct dest_map *m, const struct addr *a)
+{
+	for (unsigned i = 0; i < m->n_inside; i++)
+		if (addr_equal(&m->inside[i], a))
+			return true;
+	return false;
+}
+
+/** stand_in - an address that nobody has, inside or outside */
+static struct addr stand_in(const struct dest_map *m, bool v4)
+{
+	static const uint8_t v4s[2][4] = {{192, 0, 2, 1}, {198, 51, 100, 1}};
+	static const uint8_t v6s[2][16] = {{0x20, 0x01, 0x0d, 0xb8, [15] = 1},
+					   {0x20, 0x01, 0x0d, 0xb8, 0xff, [15] = 1}};
+	struct addr a = v4 ? addr_from_v4(v4s[0]) : addr_from_v6(v6s[0]);
+
+	if (!is_inside(m, &a))
+		return a;
+	return v4 ? addr_from_v4(v4s[1]) : addr_from_v6(v6s[1]);
+}
+
+struct addr dest_client(const struct dest_map *m, const struct addr *client)
+{
+	const struct addrport peer = {.addr = *client};
+	struct addrport net;
+
+	dest_in(m, &peer, &net);
+	if (addr_is_loopback(&net.addr) || is_inside(m, &net.addr) ||
+	    (!addr_is_v4(&net.addr) && addr_is_link_local(&net.addr)))
+		return stand_in(m, addr_is_v4(client));
+	return net.addr;
 }
 
 /*

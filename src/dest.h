@@ -21,6 +21,8 @@ struct dest_map {
 		struct addr inside, outside;
 	} dns[DEST_DNS_MAX];
 	unsigned n_dns;
+	struct addr inside[10]; /* all addresses of the namespace but loopback */
+	unsigned n_inside;
 };
 
 /**
@@ -31,6 +33,12 @@ int dest_out(const struct dest_map *m, const struct addrport *net, struct addrpo
 bool dest_is_dns(const struct dest_map *m, const struct addrport *net);
 /** dest_in - the reverse, for an answer from @peer: the address the program knows it by */
 void dest_in(const struct dest_map *m, const struct addrport *peer, struct addrport *net);
+/**
+ * dest_client - the address by which a program knows the peer @client that connects to it
+ *
+ * Its own, but where that means something else inside: see dest.c.
+ */
+struct addr dest_client(const struct dest_map *m, const struct addr *client);
 /** dest_is_ignored - multicast, broadcast, link-local: never answered with errors (counted) */
 bool dest_is_ignored(const struct addr *net);
 

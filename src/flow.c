@@ -380,6 +380,13 @@ struct flow *flow_new(struct flow_table *t, uint8_t proto, const struct addrport
 
 /* --- references --------------------------------------------------------------- */
 
+void flow_set_inbound(struct flow *f, uint16_t host_port, uint16_t orig_port)
+{
+	f->rec->inbound = 1;
+	f->rec->host_port = host_port;
+	f->rec->orig_port = orig_port == f->rec->net.port ? 0 : orig_port;
+}
+
 struct flow_ref flow_ref(const struct flow *f)
 {
 	return (struct flow_ref){.index = f->index, .gen = f->rec->gen};

@@ -91,6 +91,9 @@ struct flow_rec {
 	struct flow_side up, down;			  /* from app, from net */
 	int32_t net_errno, app_errno; /* last error of each side, positive, 0 = none */
 	uint16_t icmp_ident;	      /* echo only: ports are 0 */
+	uint8_t inbound;	      /* the peer opened it: @net is the client, @app the server */
+	uint16_t host_port;	      /* inbound: the port outside that the peer came to */
+	uint16_t orig_port; /* inbound: the peer's own port, where @net's had to be another */
 };
 
 struct flow_ref {
@@ -165,6 +168,8 @@ struct flow *flow_find(struct flow_table *t, uint8_t proto, const struct addrpor
  */
 struct flow *flow_new(struct flow_table *t, uint8_t proto, const struct addrport *app,
 		      const struct addrport *net, uint64_t now, uint64_t wall);
+/** flow_set_inbound - right after flow_new(): the peer opened it, see struct flow_rec */
+void flow_set_inbound(struct flow *f, uint16_t host_port, uint16_t orig_port);
 struct flow_ref flow_ref(const struct flow *f);
 /** flow_get - NULL when the entry was freed or reused since @ref was taken */
 struct flow *flow_get(struct flow_table *t, struct flow_ref ref);

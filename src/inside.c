@@ -267,6 +267,10 @@ static int add_addresses(struct netcfg *nc, int ifindex, const struct plan *p, s
 
 static void own_addresses(const struct plan *p, struct sandbox *s)
 {
+	for (unsigned i = 0; i < p->n_own; i++) {
+		if (addr_is_v4(&p->own[i].addr) ? s->has4 : s->has6)
+			s->inside[s->n_inside++] = p->own[i].addr;
+	}
 	for (unsigned i = p->n_own; i-- > 0;) {
 		if (addr_is_v4(&p->own[i].addr))
 			s->own4 = p->own[i].addr;

@@ -7,6 +7,7 @@
 #include <netinet/icmp6.h>
 
 #include "base/util.h"
+#include "relay_in.h"
 #include "relay_local.h"
 #include "tun.h"
 
@@ -34,11 +35,14 @@ int intercept_init(struct intercept *ic)
 		rc = relay_udp_init(&ic->relay);
 	if (!rc)
 		rc = relay_icmp_init(&ic->relay);
+	if (!rc)
+		rc = relay_in_init(&ic->relay);
 	return rc;
 }
 
 void intercept_exit(struct intercept *ic)
 {
+	relay_in_exit(&ic->relay);
 	relay_icmp_exit(&ic->relay);
 	relay_udp_exit(&ic->relay);
 	relay_tcp_exit(&ic->relay);
@@ -174,6 +178,9 @@ void intercept_event(struct intercept *ic, const struct epoll_event *ev)
 	case NETSOCK_LOCAL:
 		relay_local_net(r, token, ev->events);
 		break;
+	case NETSOCK_LISTEN:
+		relay_in_event(r, token);
+		break;
 	case NETSOCK_TUN:
 	case NETSOCK_LOOP:
 		break; /* the worker's */
@@ -239,21 +246,34 @@ static const struct relay_ops *ops_of(const struct flow *f)
 	}
 }
 
-bool intercept_owner(struct intercept *ic, struct flow_ref ref, const struct owner_answer *a,
-		     const struct owner *o)
+static void set_owner(struct flow *f, const struct owner_answer *a, const struct owner *o)
 {
-	struct flow *f = flow_get(ic->relay.flows, ref);
-
-	if (!f || f->rec->state != FLOW_NEW)
-		return false;
 	f->rec->owner = o ? a->owner : 0;
 	f->rec->owner_uid = a->uid;
 	f->rec->owner_why = a->why;
 	f->rec->inode = a->inode;
 	f->rec->cookie = a->cookie;
 	f->owner = o;
-	ops_of(f)->owned(&ic->relay, f);
-	return true;
+}
+
+const struct owner *intercept_owner(struct intercept *ic, struct flow_ref ref,
+				    const struct owner_answer *a, const struct owner *o)
+{
+	struct flow *f = flow_get(ic->relay.flows, ref);
+
+	if (f && f->rec->state == FLOW_NEW) {
+		set_owner(f, a, o);
+		ops_of(f)->owned(&ic->relay, f);
+		return NULL;
+	}
+	/* The second answer for an inbound flow; one that knows less than the first is none. */
+	if (f && f->rec->inbound && f->rec->reason == FLOW_ENDED_NOT && o) {
+		const struct owner *was = f->owner;
+
+		set_owner(f, a, o);
+		return was;
+	}
+	return o;
 }
 
 static void deadline(struct relay *r, struct flow *f)
@@ -289,11 +309,12 @@ void intercept_tick(struct intercept *ic)
 			relay_tcp_engine(r, f, ev);
 	}
 	relay_tcp_tick(r);
+	relay_in_tick(r);
 }
 
 bool intercept_wants_tick(const struct intercept *ic)
 {
-	return engine_live() || front_waits(ic->front);
+	return engine_live() || front_waits(ic->front) || relay_in_waits(&ic->relay);
 }
 
 static void freeing(void *ctx, struct flow *f)

@@ -35,11 +35,11 @@ void intercept_event(struct intercept *ic, const struct epoll_event *ev);
 /**
  * intercept_owner - the supervisor's answer; @o is NULL for an unknown process
  *
- * Returns true when the flow still waited for it and now refers to @o, until
- * relay.flow_ended() is called for it.
+ * When the flow takes it, it refers to @o until relay.flow_ended() is called for it. Returns the
+ * description that nobody refers to here: @o, the one that it replaces, or NULL.
  */
-bool intercept_owner(struct intercept *ic, struct flow_ref ref, const struct owner_answer *a,
-		     const struct owner *o);
+const struct owner *intercept_owner(struct intercept *ic, struct flow_ref ref,
+				    const struct owner_answer *a, const struct owner *o);
 /** intercept_deadlines - flows whose deadline has passed */
 void intercept_deadlines(struct intercept *ic);
 /** intercept_tick - every ENGINE_TICK_MS, while intercept_wants_tick() */

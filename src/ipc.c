@@ -10,6 +10,7 @@
 #include "ipc.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -38,6 +39,9 @@ size_t ipc_size(const struct ipc_msg *m)
 		return m->count == 1 ? IPC_HEADER + sizeof(m->owner) : 0;
 	case IPC_RESOLVER:
 		return m->count == 1 ? IPC_HEADER + sizeof(m->resolver) : 0;
+	case IPC_LISTEN:
+	case IPC_UNLISTEN:
+		return m->count == 1 ? IPC_HEADER + sizeof(m->listener) : 0;
 	case IPC_NOTICE: /* without its NUL, for which there must be room */
 		return m->count && m->count < sizeof(m->text) ? IPC_HEADER + m->count : 0;
 	default:
@@ -113,6 +117,11 @@ static bool answers_valid(const struct ipc_msg *m)
 	return true;
 }
 
+static bool listener_valid(const struct listener *l)
+{
+	return l->id && (l->proto == IPPROTO_TCP || (l->proto == IPPROTO_UDP && l->app.port));
+}
+
 /** content_valid - the parts of @m that a receiver uses as an index or a string */
 static bool content_valid(const struct ipc_msg *m)
 {
@@ -122,6 +131,9 @@ static bool content_valid(const struct ipc_msg *m)
 		return flow_valid(&m->flow);
 	case IPC_OWNER:
 		return owner_valid(&m->owner);
+	case IPC_LISTEN:
+	case IPC_UNLISTEN:
+		return listener_valid(&m->listener);
 	case IPC_OWNER_ANSWER:
 		return answers_valid(m);
 	case IPC_NOTICE:

@@ -9,6 +9,7 @@
 #define WEIR_IPC_H
 
 #include "flow.h"
+#include "listener.h"
 #include "names.h"
 #include "owner.h"
 
@@ -26,6 +27,8 @@ enum ipc_type {
 	IPC_DRAIN,	  /* the last program has ended */
 	IPC_RESOLVER,	  /* struct ipc_resolver, with its UDP and TCP socket */
 	IPC_STOP,	  /* report what is open as ended, and exit */
+	IPC_LISTEN,	  /* struct listener, and its socket comes along (SCM_RIGHTS) */
+	IPC_UNLISTEN,	  /* struct listener: no more of it */
 	IPC_TYPE_MAX
 };
 
@@ -63,6 +66,7 @@ struct ipc_msg {
 		struct ipc_flow flow;
 		struct owner owner;
 		struct ipc_resolver resolver;
+		struct listener listener;
 		char text[256];
 	};
 };

@@ -5,6 +5,7 @@
 #include "netsock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -96,6 +97,41 @@ int netsock_tcp_connect(struct netsock_set *s, const struct addrport *to, uint64
 	return rc;
 fail:
 	close_fd(fd);
+	return rc;
+}
+
+int netsock_listen_watch(struct netsock_set *s, int fd, uint64_t token)
+{
+	int one = 1;
+
+	/* Inherited by what is accepted: two calls less for each connection. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one));
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		return -errno;
+	return netsock_watch(s, fd, token);
+}
+
+int netsock_accept(int fd, struct addrport *peer, struct addrport *local)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	int got, rc;
+
+	do {
+		got = accept4(fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	} while (got < 0 && (errno == EINTR || errno == ECONNABORTED));
+	if (got < 0)
+		return -errno;
+	rc = addr_from_sockaddr((struct sockaddr *)&ss, peer);
+	len = sizeof(ss);
+	if (!rc && local)
+		rc = getsockname(got, (struct sockaddr *)&ss, &len) < 0
+			     ? -errno
+			     : addr_from_sockaddr((struct sockaddr *)&ss, local);
+	if (!rc)
+		return got;
+	close(got);
 	return rc;
 }
 

@@ -29,6 +29,7 @@ enum netsock_kind {
 	NETSOCK_UDP,
 	NETSOCK_ICMP,
 	NETSOCK_LOCAL,
+	NETSOCK_LISTEN,
 	NETSOCK_TUN,  /* the device */
 	NETSOCK_LOOP, /* libuv has something */
 };
@@ -73,6 +74,16 @@ int netsock_watch(struct netsock_set *s, int fd, uint64_t token);
  * Options: non-blocking, TCP_NODELAY, SO_OOBINLINE. Watched with @token.
  */
 int netsock_tcp_connect(struct netsock_set *s, const struct addrport *to, uint64_t token, int *fd);
+/**
+ * netsock_accept - the next connection that waits at the listening socket @fd
+ * @peer: who it is; @local: where it wanted to go, when not NULL
+ *
+ * Returns a descriptor with netsock_tcp_connect()'s options where netsock_listen_watch() was
+ * called, or -errno.
+ */
+int netsock_accept(int fd, struct addrport *peer, struct addrport *local);
+/** netsock_listen_watch - prepare and watch the listening socket @fd, edge-triggered */
+int netsock_listen_watch(struct netsock_set *s, int fd, uint64_t token);
 /** netsock_error - SO_ERROR, positive, and clears it */
 int netsock_error(int fd);
 ssize_t netsock_recv(int fd, void *buf, size_t len); /* bytes, 0 = FIN, -errno */
@@ -102,11 +113,13 @@ int netsock_unsent(int fd);
 /**
  * struct netsock_dgram - one datagram with its IP level facts
  * @peer: the port means nothing to a ping socket
+ * @local: published sockets only: the host's address that it came to, or shall come from
  * @gso_size: received only: 0, or the size of all datagrams in @data but the last
  * @data: for ping sockets the whole ICMP message, header included
  */
 struct netsock_dgram {
 	struct addrport peer;
+	struct addr local;
 	uint8_t ttl, tos;
 	bool df;
 	uint16_t gso_size;
@@ -133,6 +146,12 @@ struct netsock_dgram_error {
  * errors with @token. Returns the fd or -errno.
  */
 int netsock_udp_open(struct netsock_set *s, bool v4, uint16_t port, uint64_t token);
+/**
+ * netsock_udp_adopt - the same for a socket that is bound already; also tells and takes @local
+ *
+ * Returns 0 or -errno; @fd stays the caller's.
+ */
+int netsock_udp_adopt(struct netsock_set *s, int fd, bool v4, uint64_t token);
 /** netsock_icmp_open - a ping socket with echo identifier @ident where free; *@ident is what it got
  */
 int netsock_icmp_open(struct netsock_set *s, bool v4, uint16_t *ident, uint64_t token);

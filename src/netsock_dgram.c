@@ -184,6 +184,21 @@ int netsock_udp_open(struct netsock_set *s, bool v4, uint16_t port, uint64_t tok
 	return dgram_watched(s, fd, token);
 }
 
+int netsock_udp_adopt(struct netsock_set *s, int fd, bool v4, uint64_t token)
+{
+	struct dgram_sock *ds = sock_slot(fd);
+	int rc = ds ? dgram_options(fd, v4) : -ENOMEM;
+
+	if (!rc)
+		rc = set_int(fd, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_PKTINFO : IPV6_RECVPKTINFO,
+			     1);
+	if (rc)
+		return rc;
+	set_int(fd, SOL_UDP, UDP_GRO, 1);
+	*ds = (struct dgram_sock){.ttl = default_ttl(fd, v4), .join_max = UINT16_MAX};
+	return watch(s, EPOLL_CTL_ADD, fd, token, false);
+}
+
 int netsock_icmp_open(struct netsock_set *s, bool v4, uint16_t *ident, uint64_t token)
 {
 	int fd = dgram_open(v4, v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6, *ident);
@@ -213,9 +228,10 @@ int netsock_dgram_rearm(struct netsock_set *s, int fd, uint64_t token, bool out)
 
 /* --- sending ------------------------------------------------------------------- */
 
-union control { /* TTL, TOS and UDP_SEGMENT */
+union control { /* TTL, TOS, source address and UDP_SEGMENT */
 	struct cmsghdr align;
-	char room[2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint16_t))];
+	char room[2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo)) +
+		  CMSG_SPACE(sizeof(uint16_t))];
 };
 
 /** struct outbox - the messages of one sendmmsg(2) */
@@ -260,6 +276,23 @@ static void add_ip_facts(struct msghdr *mh, union control *c, bool v4, uint8_t o
 			    sizeof(tos));
 }
 
+/** add_source - an answer comes from the address that was asked, on a host that has several */
+static void add_source(struct msghdr *mh, union control *c, bool v4, const struct addr *local)
+{
+	struct in_pktinfo in = {.ipi_ifindex = 0};
+	struct in6_pktinfo in6 = {.ipi6_ifindex = 0};
+
+	if (addr_is_unspecified(local))
+		return;
+	if (v4) {
+		memcpy(&in.ipi_spec_dst, addr_v4_bytes(local), sizeof(in.ipi_spec_dst));
+		control_add(mh, c, IPPROTO_IP, IP_PKTINFO, &in, sizeof(in));
+	} else {
+		memcpy(&in6.ipi6_addr, local->b, sizeof(in6.ipi6_addr));
+		control_add(mh, c, IPPROTO_IPV6, IPV6_PKTINFO, &in6, sizeof(in6));
+	}
+}
+
 /** joinable - how many of @d go into one message; 1 when nothing can be joined */
 static int joinable(const struct dgram_sock *ds, const struct netsock_dgram *d, int n)
 {
@@ -270,7 +303,7 @@ static int joinable(const struct dgram_sock *ds, const struct netsock_dgram *d, 
 		return 1;
 	while (k < n && k < JOIN_SEGMENTS && d[k].len && d[k].len <= d[0].len &&
 	       total + d[k].len <= JOIN_BYTES && d[k].ttl == d[0].ttl && d[k].tos == d[0].tos &&
-	       addrport_equal(&d[k].peer, &d[0].peer)) {
+	       addrport_equal(&d[k].peer, &d[0].peer) && addr_equal(&d[k].local, &d[0].local)) {
 		total += d[k].len;
 		if (d[k++].len < d[0].len)
 			break; /* only the last may be shorter */
@@ -310,6 +343,7 @@ static void add_message(struct outbox *o, const struct dgram_sock *ds, bool v4,
 	mh->msg_namelen = addr_to_sockaddr(&d->peer, &o->name[o->n]);
 	add_data(o, mh, d, k);
 	add_ip_facts(mh, c, v4, ds->ttl, d);
+	add_source(mh, c, v4, &d->local);
 	if (k > 1)
 		control_add(mh, c, SOL_UDP, UDP_SEGMENT, &size, sizeof(size));
 	o->count[o->n++] = (uint8_t)k;
@@ -434,6 +468,7 @@ union recv_control { /* TTL, TOS, GRO size, or an error with its offender */
 static void read_fact(struct netsock_dgram *d, struct cmsghdr *cm)
 {
 	const void *data = CMSG_DATA(cm);
+	struct in_pktinfo in;
 	int value = 0;
 
 	/* IPv4 gives TOS as one byte, all others are int. */
@@ -449,6 +484,15 @@ static void read_fact(struct netsock_dgram *d, struct cmsghdr *cm)
 		d->tos = (uint8_t)value;
 	else if (cm->cmsg_level == SOL_UDP && cm->cmsg_type == UDP_GRO)
 		d->gso_size = (uint16_t)value;
+	else if (cm->cmsg_level == IPPROTO_IP && cm->cmsg_type == IP_PKTINFO &&
+		 cm->cmsg_len >= CMSG_LEN(sizeof(in))) {
+		memcpy(&in, data, sizeof(in));
+		/* of a broadcast this is the host's own address on that network */
+		d->local = addr_from_v4(&in.ipi_spec_dst);
+	} else if (cm->cmsg_level == IPPROTO_IPV6 && cm->cmsg_type == IPV6_PKTINFO &&
+		   cm->cmsg_len >= CMSG_LEN(sizeof(struct in6_pktinfo))) {
+		d->local = addr_from_v6(data); /* the address comes first in it */
+	}
 }
 
 /** read_facts - everything but payload of a received datagram; false: not to be used */
@@ -460,6 +504,7 @@ static bool read_facts(struct netsock_dgram *d, struct msghdr *mh, const struct 
 	d->tos = 0;
 	d->df = false;
 	d->gso_size = 0;
+	memset(&d->local, 0, sizeof(d->local));
 	for (struct cmsghdr *cm = CMSG_FIRSTHDR(mh); cm; cm = CMSG_NXTHDR(mh, cm))
 		read_fact(d, cm);
 	if (d->gso_size >= d->len)

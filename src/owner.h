@@ -60,6 +60,7 @@ struct owner {
 /** struct owner_query - a 5-tuple as the program's socket has it */
 struct owner_query {
 	uint8_t proto;		  /* IPPROTO_TCP, UDP, ICMP, ICMPV6 */
+	bool listens;		  /* TCP: whoever would accept this connection, not who has it */
 	struct addrport app, net; /* ICMP: app.port is the echo identifier */
 };
 

@@ -17,6 +17,7 @@
  *    finds TIME_WAIT entries and orphans, which have inode 0 and (on older
  *    kernels) uid 0. None of these is the socket in question: taking them would
  *    blame root. What comes back must carry the tuple asked for and an inode.
+ *    Where the listener is the one that is asked for, only a listener counts.
  *  - An unconnected UDP socket matches by port alone, and several may share a port
  *    (SO_REUSEPORT, SO_REUSEADDR); the kernel picks one by hash or order. Such an
  *    answer is checked by a dump of that port, and refused as ambiguous.
@@ -43,6 +44,7 @@
 #define DIAG_DUMP_SIZE	16384
 #define DIAG_ALL_STATES 0xffffffffu
 #define STATE_TIME_WAIT 6 /* the kernel's TCP_TIME_WAIT and TCP_LISTEN */
+#define STATE_CLOSE	7 /* of UDP: not connected */
 #define STATE_LISTEN	10
 
 /* Sequence numbers are never reused within a process: a late answer finds no taker. */
@@ -151,12 +153,13 @@ static void sock_from_msg(struct owner_sock *out, const struct inet_diag_msg *m,
 	out->err = -ENOENT;
 	if (!m->idiag_inode || ntohs(m->id.idiag_sport) != q->app.port)
 		return;
-	if (tcp && (m->idiag_state == STATE_LISTEN || m->idiag_state == STATE_TIME_WAIT))
+	if (tcp &&
+	    ((m->idiag_state == STATE_LISTEN) != q->listens || m->idiag_state == STATE_TIME_WAIT))
 		return;
-	if ((tcp || dport) &&
+	if (((tcp && !q->listens) || dport) &&
 	    (dport != q->net.port || !same_addr(m->id.idiag_dst, &q->net.addr, m->idiag_family)))
 		return;
-	if ((tcp || !no_addr(m->id.idiag_src)) &&
+	if (((tcp && !q->listens) || !no_addr(m->id.idiag_src)) &&
 	    !same_addr(m->id.idiag_src, &q->app.addr, m->idiag_family))
 		return;
 	out->err = 0;
@@ -286,23 +289,17 @@ static int port_dump_cb(const struct nlmsghdr *h, void *data)
 	return MNL_CB_OK;
 }
 
-/* dump_port - all sockets of one family on the port of @d->q; 0 or -errno */
-static int dump_port(int fd, uint8_t family, struct port_dump *d)
+/* run_dump - send the request in @buf and give every answer to @cb; 0 or -errno */
+static int run_dump(int fd, uint8_t *buf, mnl_cb_t cb, void *data)
 {
-	static _Alignas(struct nlmsghdr) uint8_t buf[DIAG_DUMP_SIZE];
 	uint64_t deadline = clock_mono_ns() + DIAG_WAIT_NS;
-	uint32_t seq = next_seq++;
-	struct nlmsghdr *h = put_request(buf, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, seq, d->q);
-	struct inet_diag_req_v2 *r = mnl_nlmsg_get_payload(h);
-	int err;
+	const struct nlmsghdr *h = (const struct nlmsghdr *)(const void *)buf;
+	uint32_t seq = h->nlmsg_seq;
+	int err = send_all(fd, buf, h->nlmsg_len), rc;
 
-	memset(&r->id, 0, sizeof(r->id));
-	r->sdiag_family = family;
-	r->id.idiag_sport = htons(d->q->app.port);
-	err = send_all(fd, buf, h->nlmsg_len);
 	while (!err) {
 		struct sockaddr_nl from;
-		struct iovec iov = {buf, sizeof(buf)};
+		struct iovec iov = {buf, DIAG_DUMP_SIZE};
 		struct msghdr mh = {.msg_name = &from,
 				    .msg_namelen = sizeof(from),
 				    .msg_iov = &iov,
@@ -313,13 +310,78 @@ static int dump_port(int fd, uint8_t family, struct port_dump *d)
 			err = wait_readable(fd, deadline);
 		else if (n < 0)
 			err = -errno;
-		else if (from_kernel(&mh) && ((struct nlmsghdr *)(void *)buf)->nlmsg_seq == seq &&
-			 mnl_cb_run(buf, (size_t)n, seq, 0, port_dump_cb, d) <= MNL_CB_STOP)
-			break;
+		else if (from_kernel(&mh) && h->nlmsg_seq == seq &&
+			 (rc = mnl_cb_run(buf, (size_t)n, seq, 0, cb, data)) <= MNL_CB_STOP)
+			return rc < 0 ? -errno : 0;
 		else
 			err = clock_mono_ns() < deadline ? 0 : -ETIMEDOUT;
 	}
 	return err;
+}
+
+/* dump_port - all sockets of one family on the port of @d->q; 0 or -errno */
+static int dump_port(int fd, uint8_t family, struct port_dump *d)
+{
+	static _Alignas(struct nlmsghdr) uint8_t buf[DIAG_DUMP_SIZE];
+	struct nlmsghdr *h = put_request(buf, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, next_seq++, d->q);
+	struct inet_diag_req_v2 *r = mnl_nlmsg_get_payload(h);
+
+	memset(&r->id, 0, sizeof(r->id));
+	r->sdiag_family = family;
+	r->id.idiag_sport = htons(d->q->app.port);
+	return run_dump(fd, buf, port_dump_cb, d);
+}
+
+struct listen_dump {
+	uint8_t proto;
+	void (*fn)(void *ctx, const struct owner_listener *l);
+	void *ctx;
+};
+
+static int v6only_cb(const struct nlattr *a, void *data)
+{
+	if (mnl_attr_get_type(a) == INET_DIAG_SKV6ONLY && mnl_attr_get_payload_len(a) >= 1)
+		*(bool *)data = mnl_attr_get_u8(a);
+	return MNL_CB_OK;
+}
+
+static int listen_dump_cb(const struct nlmsghdr *h, void *data)
+{
+	const struct listen_dump *d = data;
+	const struct inet_diag_msg *m = mnl_nlmsg_get_payload(h);
+	struct owner_listener l = {.proto = d->proto};
+
+	if (mnl_nlmsg_get_payload_len(h) < sizeof(*m) || !m->id.idiag_sport || m->id.idiag_dport)
+		return MNL_CB_OK;
+	mnl_attr_parse(h, sizeof(*m), v6only_cb, &l.v6only);
+	l.at.port = ntohs(m->id.idiag_sport);
+	l.at.addr = m->idiag_family == AF_INET ? addr_from_v4(m->id.idiag_src)
+					       : addr_from_v6(m->id.idiag_src);
+	d->fn(d->ctx, &l);
+	return MNL_CB_OK;
+}
+
+int owner_sockdiag_listeners(int fd, void (*fn)(void *ctx, const struct owner_listener *l),
+			     void *ctx)
+{
+	static _Alignas(struct nlmsghdr) uint8_t buf[DIAG_DUMP_SIZE];
+	static const uint8_t protos[] = {IPPROTO_TCP, IPPROTO_UDP};
+	static const uint8_t families[] = {AF_INET, AF_INET6};
+	int err = 0;
+
+	for (unsigned i = 0; i < 4 && !err; i++) {
+		struct listen_dump d = {protos[i / 2], fn, ctx};
+		const struct owner_query q = {.proto = d.proto};
+		struct nlmsghdr *h =
+			put_request(buf, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, next_seq++, &q);
+		struct inet_diag_req_v2 *r = mnl_nlmsg_get_payload(h);
+
+		memset(&r->id, 0, sizeof(r->id));
+		r->sdiag_family = families[i % 2];
+		r->idiag_states = d.proto == IPPROTO_TCP ? 1U << STATE_LISTEN : 1U << STATE_CLOSE;
+		err = run_dump(fd, buf, listen_dump_cb, &d);
+	}
+	return err == -ENOENT ? 0 : err; /* a kernel without IPv6 or udp_diag */
 }
 
 /*

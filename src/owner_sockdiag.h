@@ -37,6 +37,21 @@ int owner_sockdiag_open(void);
  */
 void owner_sockdiag_lookup(int fd, const struct owner_query *q, struct owner_sock *out, unsigned n);
 /**
+ * struct owner_listener - a socket that waits for peers: a TCP listener, or UDP and not connected
+ * @at: where it is bound; unspecified: at every address, of IPv4 too unless @v6only
+ */
+struct owner_listener {
+	uint8_t proto;
+	bool v6only;
+	struct addrport at;
+};
+
+/**
+ * owner_sockdiag_listeners - call @fn for each of them; 0, or -errno when not all were seen
+ */
+int owner_sockdiag_listeners(int fd, void (*fn)(void *ctx, const struct owner_listener *l),
+			     void *ctx);
+/**
  * owner_sockdiag_destroy - end a TCP or UDP socket as if by ECONNABORTED
  *
  * Needs CAP_NET_ADMIN over the namespace twice: the opener of @fd must have had

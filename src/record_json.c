@@ -130,13 +130,15 @@ static void set_tuple(json_t *o, const struct flow_rec *f)
 	const char *proto = proto_name(f->proto);
 	bool echo = f->proto == IPPROTO_ICMP || f->proto == IPPROTO_ICMPV6;
 	bool ports = f->proto == IPPROTO_TCP || f->proto == IPPROTO_UDP;
+	const struct addrport *src = f->inbound ? &f->net : &f->app;
+	const struct addrport *dest = f->inbound ? &f->app : &f->net;
 
-	set_word(o, "src_ip", addr_format(&f->app.addr, text));
+	set_word(o, "src_ip", addr_format(&src->addr, text));
 	if (ports)
-		set_number(o, "src_port", f->app.port);
-	set_word(o, "dest_ip", addr_format(&f->net.addr, text));
+		set_number(o, "src_port", src->port);
+	set_word(o, "dest_ip", addr_format(&dest->addr, text));
 	if (ports)
-		set_number(o, "dest_port", f->net.port);
+		set_number(o, "dest_port", dest->port);
 	snprintf(number, sizeof(number), "%u", f->proto);
 	set_word(o, "proto", proto ? proto : number);
 	if (echo) {
@@ -177,12 +179,14 @@ static uint64_t end_wall(const struct flow_rec *f)
 
 static json_t *flow_json(const struct flow_rec *f)
 {
+	const struct flow_side *client = f->inbound ? &f->down : &f->up;
+	const struct flow_side *server = f->inbound ? &f->up : &f->down;
 	json_t *o = json_object();
 
-	set_number(o, "pkts_toserver", f->up.packets);
-	set_number(o, "pkts_toclient", f->down.packets);
-	set_number(o, "bytes_toserver", f->up.bytes);
-	set_number(o, "bytes_toclient", f->down.bytes);
+	set_number(o, "pkts_toserver", client->packets);
+	set_number(o, "pkts_toclient", server->packets);
+	set_number(o, "bytes_toserver", client->bytes);
+	set_number(o, "bytes_toclient", server->bytes);
 	set_time(o, "start", f->start_wall);
 	set_time(o, "end", end_wall(f));
 	set_number(o, "age", (end_wall(f) - f->start_wall) / NSEC_PER_SEC);
@@ -247,6 +251,11 @@ static json_t *weir_json(const struct flow_rec *f, const struct owner *w, const 
 {
 	json_t *o = json_object(), *end = json_object();
 
+	set_word(o, "direction", f->inbound ? "in" : "out");
+	if (f->inbound)
+		set_number(o, "published_port", f->host_port);
+	if (f->orig_port)
+		set_number(o, "orig_port", f->orig_port);
 	json_object_set_new(o, "owner", owner_json(f, w));
 	if (host && *host)
 		json_object_set_new(o, "host", json_text(host, FLOW_HOST_MAX));

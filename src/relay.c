@@ -90,10 +90,20 @@ static void refuse_full(struct relay *r, uint8_t proto)
 			  r->cfg->max_flows);
 }
 
+/** await_owner - ask whose it is, and for how long to wait for an answer */
+static void await_owner(struct relay *r, struct flow *f)
+{
+	uint64_t wait = timers_config(r->timers)->owner_wait;
+
+	f->rec->owner_why = OWNER_PENDING;
+	if (wait)
+		timers_set(r->timers, f, r->now + wait);
+	r->ask_owner(r->ctx, f);
+}
+
 struct flow *relay_flow_new(struct relay *r, uint8_t proto, const struct addrport *app,
 			    const struct addrport *net)
 {
-	uint64_t wait = timers_config(r->timers)->owner_wait;
 	struct flow *f;
 
 	if (refuse_half_open(r, proto))
@@ -106,10 +116,29 @@ struct flow *relay_flow_new(struct relay *r, uint8_t proto, const struct addrpor
 		return NULL;
 	}
 	hold_name(r, f);
-	f->rec->owner_why = OWNER_PENDING;
-	if (wait)
-		timers_set(r->timers, f, r->now + wait);
-	r->ask_owner(r->ctx, f);
+	await_owner(r, f);
+	return f;
+}
+
+struct flow *relay_flow_new_in(struct relay *r, uint8_t proto, const struct relay_peer *p)
+{
+	struct flow *f = NULL;
+
+	if (refuse_half_open(r, proto))
+		return NULL;
+	if (flow_count(r->flows) < (r->cfg->max_flows + 1) / 2)
+		f = flow_new(r->flows, proto, &p->app, &p->net, r->now, r->wall);
+	if (!f) {
+		r->count.flows_refused_table++;
+		r->notice(
+			r->ctx, "flow table in",
+			"peers have half of the table of %u flows: more are refused (--max-flows)",
+			r->cfg->max_flows);
+		return NULL;
+	}
+	/* No name: the program has not asked for this peer. */
+	flow_set_inbound(f, p->host_port, p->client.port);
+	await_owner(r, f);
 	return f;
 }
 

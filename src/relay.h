@@ -45,7 +45,7 @@ struct relay {
 	bool draining;	    /* the last program has ended */
 	struct relay_counters count;
 	/* asks the supervisor; the answer comes as relay_*_owned() */
-	void (*ask_owner)(void *ctx, struct flow *f);
+	void (*ask_owner)(void *ctx, struct flow *f); /* also a second time: relay_in.h */
 	/* one line for the user, at most once a second per @what (a constant string) */
 	void (*notice)(void *ctx, const char *what, const char *fmt, ...)
 		__attribute__((format(printf, 3, 4)));
@@ -55,6 +55,7 @@ struct relay {
 	/* private to each relay: owned by relay_*_init() */
 	struct relay_tcp_state *tcp;
 	struct relay_local *local; /* NULL: no resolver on loopback */
+	struct relay_in *in;	   /* what is published */
 	/* datagrams from a resolver on loopback (dest_is_dns()): relay_local_reply() */
 	int (*local_reply)(struct relay *r, const struct udpout *d);
 	struct relay_udp_state *udp;
@@ -76,6 +77,23 @@ struct hook_view relay_view(const struct relay *r, const struct flow *f);
  */
 struct flow *relay_flow_new(struct relay *r, uint8_t proto, const struct addrport *app,
 			    const struct addrport *net);
+
+/**
+ * struct relay_peer - a peer that comes to a program
+ * @client: its own address; @net: as the program sees it
+ * @host_port: where it came to, outside; @app: where it is taken, inside
+ */
+struct relay_peer {
+	struct addrport client, net, app;
+	uint16_t host_port;
+};
+
+/**
+ * relay_flow_new_in - the same for a flow that a peer opens
+ *
+ * Peers get half of the table at most: they must not take the last places from the programs.
+ */
+struct flow *relay_flow_new_in(struct relay *r, uint8_t proto, const struct relay_peer *p);
 /** relay_flow_owned - NEW -> OWNED -> JUDGED, hooks opened; 0 or HOOK_BLOCK */
 int relay_flow_owned(struct relay *r, struct flow *f);
 /**
@@ -110,6 +128,8 @@ bool relay_tcp_resume(struct relay *r);
 void relay_tcp_tick(struct relay *r);
 /** relay_tcp_idle - nothing of the program's is still under way (drain) */
 bool relay_tcp_idle(const struct relay *r, const struct flow *f);
+/** relay_tcp_accepted - @fd, just accepted from @p, becomes a flow (or is reset); owns @fd */
+void relay_tcp_accepted(struct relay *r, const struct relay_peer *p, int fd);
 
 /* --- UDP: relay_udp.c -------------------------------------------------------------- */
 int relay_udp_init(struct relay *r);
@@ -118,6 +138,16 @@ void relay_udp_exit(struct relay *r);
 void relay_udp_packet(struct relay *r, const struct packet *p, struct pktbuf *buf);
 /** relay_udp_flush - end of a batch of packets: send what was gathered */
 void relay_udp_flush(struct relay *r);
+/**
+ * relay_udp_publish - datagrams to @fd go to @app, answers back; owns @fd, also on failure
+ * @private: bound to one address: not the way out for what @app sends to others
+ *
+ * Returns a token for relay_udp_unpublish(), or a negative errno.
+ */
+int64_t relay_udp_publish(struct relay *r, const struct addrport *app, uint16_t host_port,
+			  bool private, int fd);
+/** relay_udp_unpublish - no new flows; those there are end with their idle time */
+void relay_udp_unpublish(struct relay *r, uint64_t token);
 void relay_udp_net(struct relay *r, uint64_t token, uint32_t epoll_events);
 void relay_udp_owned(struct relay *r, struct flow *f);
 void relay_udp_timeout(struct relay *r, struct flow *f);

@@ -28,6 +28,7 @@ int dgram_hold_push(struct dgram_hold *h, struct dgram_budget *b, struct flow_re
 	*held = (struct dgram_held){
 		.flow = flow,
 		.peer = d->peer,
+		.local = d->local,
 		.dir = dir,
 		.ttl = d->ttl,
 		.tos = d->tos,
@@ -75,6 +76,7 @@ struct netsock_dgram dgram_held_view(const struct dgram_held *held)
 {
 	return (struct netsock_dgram){
 		.peer = held->peer,
+		.local = held->local,
 		.ttl = held->ttl,
 		.tos = held->tos,
 		.df = held->df,
@@ -182,6 +184,7 @@ unsigned dgram_maps_count(const struct dgram_maps *t)
 	return t->count;
 }
 
+/** map_find - not a private one */
 static struct dgram_map *map_find(const struct dgram_maps *t, const struct addrport *app)
 {
 	uint32_t i = *bucket_of(t, app);
@@ -189,7 +192,7 @@ static struct dgram_map *map_find(const struct dgram_maps *t, const struct addrp
 	while (i) {
 		struct dgram_map *m = t->slots[i - 1].map;
 
-		if (addrport_equal(&m->app, app))
+		if (!m->private && addrport_equal(&m->app, app))
 			return m;
 		i = m->hash_next;
 	}
@@ -211,8 +214,7 @@ static int64_t slot_take(struct dgram_maps *t)
 	return t->fresh++;
 }
 
-/** map_new - without socket and references; NULL on ENOMEM */
-static struct dgram_map *map_new(struct dgram_maps *t, const struct addrport *app)
+struct dgram_map *dgram_map_new(struct dgram_maps *t, const struct addrport *app)
 {
 	struct dgram_map *m = calloc(1, sizeof(*m));
 	int64_t i;
@@ -253,7 +255,7 @@ struct dgram_map *dgram_map_open(struct relay *r, struct dgram_maps *t, const st
 
 	if (m)
 		return m;
-	m = map_new(t, app);
+	m = dgram_map_new(t, app);
 	if (!m) {
 		*err = ENOMEM;
 		return NULL;
@@ -365,6 +367,8 @@ static void report(struct relay *r, struct dgram_map *m, uint8_t proto,
 	struct flow *f;
 
 	dest_in(&r->dest, &q->peer, &net);
+	if (m->published)
+		net.addr = dest_client(&r->dest, &q->peer.addr);
 	if (proto != IPPROTO_UDP)
 		net.port = 0;
 	f = flow_find(r->flows, proto, &m->app, &net);

@@ -31,6 +31,7 @@ struct dgram_held {
 	struct dgram_held *next;
 	struct flow_ref flow;
 	struct addrport peer; /* where to: hold of a mapping only */
+	struct addr local;
 	enum hook_dir dir;
 	uint8_t ttl, tos;
 	bool df;
@@ -67,6 +68,8 @@ struct netsock_dgram dgram_held_view(const struct dgram_held *held);
  * @backlog: passed by hooks, but the socket is full
  * @out_first, @out_last, @dirty_next, @dirty: gathered for the next flush (relay_udp.c)
  * @flows: relay_udp.c's list of the flows that use it
+ * @published: bound for peers to come to: @host_port, 0 when no more shall; holds a reference
+ * @private: it is not the way out for flows of the program's own
  */
 struct dgram_map {
 	uint32_t index, gen;
@@ -78,7 +81,8 @@ struct dgram_map {
 	struct dgram_hold backlog;
 	uint32_t out_first, out_last;
 	struct dgram_map *dirty_next;
-	bool dirty;
+	bool dirty, published, private;
+	uint16_t host_port;
 	struct relay_udp *flows;
 };
 
@@ -96,6 +100,8 @@ unsigned dgram_maps_count(const struct dgram_maps *t);
  */
 struct dgram_map *dgram_map_open(struct relay *r, struct dgram_maps *t, const struct addrport *app,
 				 enum netsock_kind kind, int *err);
+/** dgram_map_new - without socket and references, beside others of @app; NULL on ENOMEM */
+struct dgram_map *dgram_map_new(struct dgram_maps *t, const struct addrport *app);
 /** dgram_map_get - by an event's token; NULL when it is gone */
 struct dgram_map *dgram_map_get(const struct dgram_maps *t, uint64_t token);
 uint64_t dgram_map_token(const struct dgram_map *m, enum netsock_kind kind);

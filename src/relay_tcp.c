@@ -15,6 +15,12 @@
  *   program RST   socket is closed with a RST, at once
  *   peer RST      what can still be read goes first, then engine_abort()
  *
+ * A connection that a peer makes to a program (inbound) is accepted before anybody knows whether
+ * the program wants it: a listening socket offers no other way. When its owner is known
+ * and hooks have seen it, lwIP opens the program's side, with the peer's address as its own. From
+ * then on it is like any other: the pumps do not know the difference. A refusal inside
+ * becomes a reset outside.
+ *
  * lwIP being done (closed) is not the end: bytes may wait for the socket. The
  * flow leaves the hash then, so that a new SYN may use the 5-tuple, and ends when
  * the queue is empty.
@@ -22,6 +28,7 @@
 #include "relay_tcp.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -306,6 +313,68 @@ static void connect_result(struct relay *r, struct flow *f, int err)
 	answer(r, f);
 }
 
+/* --- from outside ---------------------------------------------------------------------- */
+
+/** dial - the owner of an inbound flow is known, hooks let it pass: open the program's side */
+static void dial(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	int rc = engine_connect(&f->rec->app, &f->rec->net, flow_ref_pack(flow_ref(f)), &rt->conn);
+
+	if (!rc)
+		return;
+	netsock_reset(&rt->fd);
+	relay_tcp_end(r, f, FLOW_ENDED_LIMIT);
+}
+
+/** refused_inside - the program's kernel answered with a reset (or with silence) */
+static void refused_inside(struct relay *r, struct flow *f, unsigned ev)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	bool silent = ev & ENGINE_EV_SILENT;
+
+	f->rec->app_errno = silent ? ETIMEDOUT : ECONNREFUSED;
+	f->rec->up.rst = !silent;
+	rt->closed = true;
+	netsock_reset(&rt->fd);
+	relay_tcp_end(r, f, silent ? FLOW_ENDED_TIMEOUT : FLOW_ENDED_REFUSED);
+}
+
+void relay_tcp_accepted(struct relay *r, const struct relay_peer *p, int fd)
+{
+	struct flow *f = relay_flow_new_in(r, IPPROTO_TCP, p);
+	struct relay_tcp *rt = f ? calloc(1, sizeof(*rt)) : NULL;
+	struct flow_ref ref;
+
+	if (!rt) {
+		netsock_reset(&fd);
+		if (f) {
+			relay_flow_end(r, f, FLOW_ENDED_LIMIT);
+			flow_release(r->flows, f);
+		}
+		return;
+	}
+	f->relay = rt;
+	rt->fd = fd;
+	rt->connected = rt->net_writable = true;
+	ref = flow_ref(f);
+	if (netsock_watch(r->socks, fd, netsock_token(NETSOCK_TCP, ref.index, ref.gen))) {
+		netsock_reset(&rt->fd);
+		relay_tcp_end(r, f, FLOW_ENDED_LIMIT);
+	}
+}
+
+/** ask_again - the program has taken the connection: ask who has the accepted socket */
+static void ask_again(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (!f->rec->inbound || rt->served)
+		return;
+	rt->served = true;
+	r->ask_owner(r->ctx, f);
+}
+
 /** make_room - one flow less at --max-half-open, if one looks given up */
 static void make_room(struct relay *r)
 {
@@ -361,11 +430,13 @@ static void early_segment(struct relay *r, struct flow *f, const struct packet *
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
 
-	if (packet_is_tcp_syn(p)) {
+	if (packet_is_tcp_syn(p) && !f->rec->inbound) {
 		syn_again(r, f, p);
 		return;
 	}
 	if (p->tcp.flags & TCPF_RST) {
+		if (f->rec->inbound) /* of an older connection: ours has not been seen inside */
+			return;
 		f->rec->up.rst = 1;
 		netsock_reset(&rt->fd);
 		relay_tcp_end(r, f, FLOW_ENDED_APP_GONE);
@@ -408,7 +479,10 @@ void relay_tcp_owned(struct relay *r, struct flow *f)
 		return;
 	}
 	flow_set_state(r->flows, f, FLOW_CONNECTING);
-	answer(r, f);
+	if (f->rec->inbound)
+		dial(r, f);
+	else
+		answer(r, f);
 }
 
 /* --- open -------------------------------------------------------------------------- */
@@ -417,6 +491,10 @@ void relay_tcp_engine(struct relay *r, struct flow *f, unsigned ev)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
 
+	if ((ev & ENGINE_EV_RESET) && f->rec->inbound && f->rec->state == FLOW_CONNECTING) {
+		refused_inside(r, f, ev);
+		return;
+	}
 	if (ev & ENGINE_EV_RESET) {
 		app_reset(r, f);
 		return;
@@ -424,6 +502,8 @@ void relay_tcp_engine(struct relay *r, struct flow *f, unsigned ev)
 	if (rt->dead)
 		return;
 	if (ev & ENGINE_EV_OPEN) {
+		if (f->rec->inbound)
+			f->rec->connected = r->now;
 		flow_set_state(r->flows, f, FLOW_OPEN);
 		r->flow_opened(r->ctx, f);
 		ev |= ENGINE_EV_ROOM;
@@ -434,6 +514,8 @@ void relay_tcp_engine(struct relay *r, struct flow *f, unsigned ev)
 		rt->closed = true;
 	if (ev & ENGINE_EV_FIN)
 		rt->app_fin = true;
+	if (ev & (ENGINE_EV_DATA | ENGINE_EV_FIN))
+		ask_again(r, f);
 	if ((ev & (ENGINE_EV_DATA | ENGINE_EV_FIN)) && !relay_tcp_pump_up(r, f))
 		return;
 	if ((ev & ENGINE_EV_ROOM) && !rt->closed && !relay_tcp_pump_down(r, f))

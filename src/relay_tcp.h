@@ -60,6 +60,7 @@ struct relay_tcp {
 	bool keepalive : 1; /* the program has SO_KEEPALIVE on: it has sent a probe */
 	bool probing : 1;   /* its probe waits for the peer's answer */
 	bool dead : 1;	    /* the peer fell silent: so do we */
+	bool served : 1;    /* inbound: the program has answered, so its socket has an owner */
 };
 
 /* One recv() fills up to so many segments: fewer calls, and fewer ACKs to the peer. */

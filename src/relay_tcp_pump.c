@@ -269,7 +269,7 @@ static ssize_t pass_down(struct relay *r, struct flow *f, struct pktbuf *buf, co
 
 		if (n <= 0)
 			break;
-		if (f->rec->net.port == DNS_PORT)
+		if (f->rec->net.port == DNS_PORT && !f->rec->inbound) /* a client is no resolver */
 			dnsstream_feed(&rt->dns, data + done, (size_t)n, learn, r);
 		done += (size_t)n;
 		*ok -= (uint32_t)n;

@@ -54,6 +54,7 @@
  * struct relay_udp - what a UDP flow needs beside its record
  * @map: shared, counted; NULL where no socket could be made
  * @out: the destination as the host knows it
+ * @local: of a published socket: the host's address that the peer came to
  * @refuse: positive errno when nothing can go there
  * @held: both directions, until the owner is known
  * @prev, @next: flows of the same mapping
@@ -62,6 +63,7 @@ struct relay_udp {
 	struct flow *flow;
 	struct dgram_map *map;
 	struct addrport out;
+	struct addr local;
 	int refuse;
 	struct dgram_hold held;
 	struct relay_udp *prev, *next;
@@ -164,7 +166,17 @@ static void map_attach(struct dgram_map *m, struct relay_udp *u)
 	m->refs++;
 }
 
-/** map_detach - with its last flow the mapping goes, and what it still had to send is sent */
+/** map_put - with its last reference the mapping goes, and what it still had to send is sent */
+static void map_put(struct relay *r, struct dgram_map *m)
+{
+	if (--m->refs)
+		return;
+	if (m->dirty)
+		relay_udp_flush(r);
+	dgram_hold_drop_all(&m->backlog, &r->udp->budget);
+	dgram_map_free(r->udp->maps, m);
+}
+
 static void map_detach(struct relay *r, struct relay_udp *u)
 {
 	struct dgram_map *m = u->map;
@@ -178,12 +190,7 @@ static void map_detach(struct relay *r, struct relay_udp *u)
 	if (u->next)
 		u->next->prev = u->prev;
 	u->map = NULL;
-	if (--m->refs)
-		return;
-	if (m->dirty)
-		relay_udp_flush(r);
-	dgram_hold_drop_all(&m->backlog, &r->udp->budget);
-	dgram_map_free(r->udp->maps, m);
+	map_put(r, m);
 }
 
 /** is_shortage - errors that say something of this process, not of the destination */
@@ -224,6 +231,91 @@ static struct flow *flow_new_mapped(struct relay *r, const struct addrport *app,
 		/* A host without this family has no way there. */
 		u->refuse = err == EAFNOSUPPORT || err == EADDRNOTAVAIL ? ENETUNREACH : err;
 	}
+	return f;
+}
+
+/* --- published sockets --------------------------------------------------------------------
+ *
+ * One is a mapping like others, made beforehand: what comes to it makes flows, and what the program
+ * sends from that port leaves by it. Only the peer's address may be another inside.
+ */
+
+int64_t relay_udp_publish(struct relay *r, const struct addrport *app, uint16_t host_port,
+			  bool private, int fd)
+{
+	struct dgram_map *m = dgram_map_new(r->udp->maps, app);
+	int rc;
+
+	if (!m) {
+		netsock_close(&fd);
+		return -ENOMEM;
+	}
+	m->fd = fd;
+	m->published = true;
+	m->private = private;
+	m->host_port = host_port;
+	rc = netsock_udp_adopt(r->socks, fd, m->v4, dgram_map_token(m, NETSOCK_UDP));
+	if (rc) {
+		dgram_map_free(r->udp->maps, m);
+		return rc;
+	}
+	m->refs = 1;
+	return (int64_t)dgram_map_token(m, NETSOCK_UDP);
+}
+
+void relay_udp_unpublish(struct relay *r, uint64_t token)
+{
+	struct dgram_map *m = dgram_map_get(r->udp->maps, token);
+
+	if (!m || !m->host_port)
+		return;
+	m->host_port = 0;
+	m->private = true; /* its port is somebody else's in a moment */
+	for (struct relay_udp *u = m->flows; u; u = u->next)
+		dgram_end(r, u->flow, dgram_idle_reason(u->flow));
+	map_put(r, m);
+}
+
+/** client_new - a flow for a peer that has come to @m; NULL when a bound refuses it */
+static struct flow *client_new(struct relay *r, struct dgram_map *m, const struct addrport *client,
+			       const struct addrport *net)
+{
+	const struct relay_peer p = {
+		.client = *client, .net = *net, .app = m->app, .host_port = m->host_port};
+	struct flow *f = relay_flow_new_in(r, IPPROTO_UDP, &p);
+	struct relay_udp *u = f ? calloc(1, sizeof(*u)) : NULL;
+
+	if (!u) {
+		if (f)
+			dgram_end(r, f, FLOW_ENDED_LIMIT);
+		return NULL;
+	}
+	u->flow = f;
+	f->relay = u;
+	u->out = *client;
+	map_attach(m, u);
+	return f;
+}
+
+/**
+ * flow_for_client - the flow of a published socket's peer, or NULL: it is dropped
+ *
+ * Peers that are known by one address inside and have one port cannot be told apart there: who
+ * came first stays.
+ */
+static struct flow *flow_for_client(struct relay *r, struct dgram_map *m,
+				    const struct netsock_dgram *d)
+{
+	const struct addrport net = {dest_client(&r->dest, &d->peer.addr), d->peer.port};
+	struct flow *f = flow_find(r->flows, IPPROTO_UDP, &m->app, &net);
+
+	if (addr_is_v4(&d->peer.addr) != m->v4 || !d->peer.port)
+		return NULL;
+	if (!f && !r->draining && m->host_port)
+		f = client_new(r, m, &d->peer, &net);
+	if (!f || !f->relay || !addrport_equal(&relay_udp_of(f)->out, &d->peer))
+		return NULL;
+	relay_udp_of(f)->local = d->local;
 	return f;
 }
 
@@ -414,6 +506,7 @@ static void gather(struct relay *r, const struct flow *f, struct netsock_dgram d
 		s->arena_used += d.len;
 	}
 	d.peer = u->out;
+	d.local = u->local;
 	*o = (struct udp_out){
 		.d = d,
 		.flow = flow_ref(f),
@@ -606,7 +699,7 @@ static void down_passed(struct relay *r, struct flow *f, const struct netsock_dg
 		rec->first_byte = r->now;
 	rec->down.packets++;
 	rec->down.bytes += d->len;
-	if (rec->net.port == DNS_PORT && r->names)
+	if (rec->net.port == DNS_PORT && !rec->inbound && r->names) /* a client is no resolver */
 		names_learn(r->names, d->data, d->len, r->now);
 }
 
@@ -690,8 +783,12 @@ static void down(struct relay *r, struct dgram_map *m, const struct netsock_dgra
 	struct addrport net;
 	struct flow *f;
 
-	dest_in(&r->dest, &d->peer, &net);
-	f = flow_for_peer(r, m, &net);
+	if (m->published) {
+		f = flow_for_client(r, m, d);
+	} else {
+		dest_in(&r->dest, &d->peer, &net);
+		f = flow_for_peer(r, m, &net);
+	}
 	if (!f || !f->relay)
 		return;
 	dgram_seen(r, f);

@@ -54,6 +54,8 @@ struct sandbox {
 	bool documentation; /* the host has no default route: 192.0.2.2, 2001:db8::2 */
 	/* The host's own addresses; with --address or @documentation not those inside. */
 	struct addr own4, own6;
+	struct addr inside[CONFIG_ADDRS_MAX + 2]; /* those inside; a family's first is preferred */
+	unsigned n_inside;
 	struct sandbox_dns dns[SANDBOX_DNS_MAX];
 	unsigned n_dns;
 };

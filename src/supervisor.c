@@ -60,6 +60,7 @@ struct supervisor {
 	struct record *record;
 	struct owner_db *db;
 	struct workerctl *worker;
+	struct publish *publish;    /* NULL: nothing is published */
 	struct resolvwatch *resolv; /* NULL: changes are not followed (said) */
 	struct hostdns_conf conf;   /* the host's resolv.conf as the keeper knows it */
 	struct control *control;    /* NULL: nobody can ask (said) */
@@ -75,6 +76,7 @@ struct supervisor {
 	bool empty;	   /* nothing runs inside any more */
 	uint64_t deadline; /* of this phase, 0 = none */
 	bool flush_left;
+	uint64_t look_at; /* when to see what is listened on inside, 0 = never */
 	int exec_errno;
 	int status; /* wait status of COMMAND, or made up */
 };
@@ -414,6 +416,7 @@ static int poll_timeout(const struct supervisor *s)
 		at = earlier(at, now + FLUSH_RETRY_NS);
 	at = earlier(at, resolvwatch_deadline(s->resolv));
 	at = earlier(at, control_retry_at(s->control));
+	at = earlier(at, s->look_at);
 	if (!at)
 		return -1;
 	return at <= now ? 0 : (int)MIN((at - now) / NSEC_PER_MSEC + 1, 3600000ULL);
@@ -455,6 +458,10 @@ static void turn(struct supervisor *s)
 	if (p[0].revents)
 		read_signals(s);
 	check_worker(s);
+	if (s->phase == RUNNING || s->phase == LEFT)
+		s->look_at = workerctl_look(s->worker, clock_mono_ns());
+	else
+		s->look_at = 0;
 	s->flush_left = record_flush(s->record) > 0;
 	if (s->deadline && clock_mono_ns() >= s->deadline)
 		deadline_passed(s);
@@ -508,6 +515,7 @@ static int open_worker(struct supervisor *s)
 	s->env.sandbox = &s->sandbox;
 	s->env.record = s->record;
 	s->env.diag_fd = s->sandbox.diag_fd;
+	s->env.publish = s->publish;
 	s->env.db = s->db = owner_db_new(&oc);
 	if (s->db)
 		s->sandbox.diag_fd = -1; /* the db's now */
@@ -573,6 +581,17 @@ static void watch_resolvers(struct supervisor *s)
 	hostdns_read(RESOLV_CONF, &s->conf);
 }
 
+/** open_ports - --publish: what can't be bound is no reason to go on without */
+static int open_ports(struct supervisor *s)
+{
+	char err[256] = "";
+	int r = publish_new(s->cfg, &s->sandbox, &s->publish, err, sizeof(err));
+
+	if (r)
+		log_error("%s", err);
+	return r;
+}
+
 static int set_up(struct supervisor *s)
 {
 	int r;
@@ -589,6 +608,9 @@ static int set_up(struct supervisor *s)
 	r = open_sandbox(s);
 	if (r)
 		return r;
+	r = open_ports(s);
+	if (r)
+		return r;
 	r = control_open(&s->control);
 	if (r)
 		log_note("no control socket, so `weir flows` won't find this run: %s",
@@ -601,6 +623,7 @@ static void tear_down(struct supervisor *s)
 	control_close(s->control);
 	resolvwatch_close(s->resolv);
 	workerctl_free(s->worker);
+	publish_free(s->publish);
 	sandbox_close(&s->sandbox);
 	owner_db_free(s->db);
 	if (s->record)

@@ -124,6 +124,11 @@ const char *table_dest(const struct flow_rec *f, const char *host, char out[TABL
 	bool ports = f->proto == IPPROTO_TCP || f->proto == IPPROTO_UDP;
 	char addr[ADDR_STRLEN], both[ADDRPORT_STRLEN], port[8] = "";
 
+	if (f->inbound) { /* without the client's port: there is one for each connection */
+		snprintf(out, TABLE_DEST, "port %u%s from %s", f->app.port, proto_suffix(f->proto),
+			 addr_format(&f->net.addr, addr));
+		return out;
+	}
 	addr_format(&f->net.addr, addr);
 	addrport_format(&f->net, both);
 	if (ports)
@@ -171,7 +176,7 @@ const char *table_ended(const struct flow_rec *f)
 	};
 
 	if (f->reason == FLOW_ENDED_REFUSED)
-		return ended_refused(f->net_errno);
+		return ended_refused(f->inbound ? f->app_errno : f->net_errno);
 	if (f->proto != IPPROTO_TCP && f->down.packets &&
 	    (f->reason == FLOW_ENDED_TIMEOUT || f->reason == FLOW_ENDED_SHUTDOWN))
 		return "done"; /* datagrams have no end of their own */

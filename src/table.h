@@ -41,7 +41,10 @@ const char *table_time(uint64_t ns, char out[TABLE_NUMBER]);
 const char *table_program(const struct owner *o, char out[TABLE_PROGRAM]);
 /** table_user - the name, the number, or "?" */
 const char *table_user(const struct flow_rec *f, const struct owner *o, char out[TABLE_PROGRAM]);
-/** table_dest - "host (addr):port/proto", without a name "addr:port/proto" */
+/**
+ * table_dest - "host (addr):port/proto", without a name "addr:port/proto"; of what a peer
+ * opened "port 80/proto from addr"
+ */
 const char *table_dest(const struct flow_rec *f, const char *host, char out[TABLE_DEST]);
 /** table_ended - a few words on how it ended */
 const char *table_ended(const struct flow_rec *f);

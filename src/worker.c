@@ -28,6 +28,7 @@
 #include "intercept.h"
 #include "ipc.h"
 #include "outbox.h"
+#include "relay_in.h"
 #include "owner_cache.h"
 #include "relay_local.h"
 #include "tun.h"
@@ -93,7 +94,10 @@ static void ask_owner(void *ctx, struct flow *f)
 
 	*q = (struct ipc_query){
 		.flow = flow_ref(f),
-		.q = {.proto = f->rec->proto, .app = f->rec->app, .net = f->rec->net},
+		.q = {.proto = f->rec->proto,
+		      .listens = f->rec->inbound && f->rec->state == FLOW_NEW,
+		      .app = f->rec->app,
+		      .net = f->rec->net},
 	};
 	if (f->rec->icmp_ident)
 		q->q.app.port = f->rec->icmp_ident;
@@ -181,8 +185,7 @@ static void take_answers(struct worker *w, const struct ipc_msg *m)
 		const struct ipc_answer *a = &m->answer[i];
 		const struct owner *o = owner_cache_hold(w->owners, a->a.owner);
 
-		if (!intercept_owner(&w->ic, a->flow, &a->a, o))
-			owner_cache_drop(w->owners, o);
+		owner_cache_drop(w->owners, intercept_owner(&w->ic, a->flow, &a->a, o));
 	}
 }
 
@@ -201,6 +204,14 @@ static void take_resolver(struct worker *w, const struct ipc_resolver *r, const 
 		log_warn("a new resolver can't be relayed: %s", strerror(-rc));
 }
 
+static void take_listener(struct worker *w, const struct listener *l, int fd)
+{
+	int rc = fd < 0 ? -EBADF : relay_in_add(&w->ic.relay, l, fd);
+
+	if (rc)
+		notice(w, "listen", "port %u can't be served: %s", l->host.port, strerror(-rc));
+}
+
 static void take_message(struct worker *w, const struct ipc_msg *m, const int *fds)
 {
 	switch (m->type) {
@@ -214,8 +225,15 @@ static void take_message(struct worker *w, const struct ipc_msg *m, const int *f
 	case IPC_RESOLVER:
 		take_resolver(w, &m->resolver, fds);
 		break;
+	case IPC_LISTEN:
+		take_listener(w, &m->listener, fds[0]);
+		break;
+	case IPC_UNLISTEN:
+		relay_in_remove(&w->ic.relay, m->listener.id);
+		break;
 	case IPC_DRAIN:
 		w->draining = w->ic.relay.draining = true;
+		relay_in_close(&w->ic.relay);
 		while (intercept_tun(&w->ic))
 			; /* what the programs wrote last is in the device's queue */
 		break;
@@ -449,6 +467,8 @@ static void set_dest(struct relay *r, const struct config *cfg, const struct san
 	r->dest.loop6 = cfg->host_loopback6;
 	r->dest.host4 = cfg->host_addr4;
 	r->dest.host6 = cfg->host_addr6;
+	for (unsigned i = 0; i < s->n_inside; i++)
+		r->dest.inside[r->dest.n_inside++] = s->inside[i];
 	/* Documentation addresses are nobody's: nothing of the host's answers there. */
 	if (!s->documentation) {
 		r->dest.own4 = s->own4;

@@ -2,6 +2,7 @@
 #include "workerctl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -37,6 +38,7 @@
 /** struct waiting - a message that the worker's socket had no room for */
 struct waiting {
 	struct waiting *next;
+	int fd; /* owned: goes with it; or -1 */
 	struct ipc_msg msg;
 };
 
@@ -53,6 +55,9 @@ struct workerctl {
 	struct waiting *first, **last;
 	uint64_t crash[CRASH_MAX]; /* when the last ones were, oldest first */
 };
+
+static void give_listener(void *ctx, const struct listener *l, int fd);
+static void take_listener(void *ctx, const struct listener *l);
 
 /* --- life ------------------------------------------------------------------------ */
 
@@ -81,6 +86,9 @@ struct workerctl *workerctl_new(const struct workerctl_env *env)
 		workerctl_free(w);
 		return NULL;
 	}
+	const struct publish_ops ops = {.add = give_listener, .remove = take_listener, .ctx = w};
+
+	publish_start(env->publish, &ops); /* nobody gets anything yet: there is no worker */
 	return w;
 }
 
@@ -90,6 +98,7 @@ static void forget_waiting(struct workerctl *w)
 		struct waiting *m = w->first;
 
 		w->first = m->next;
+		close_fd(&m->fd);
 		free(m);
 	}
 	w->last = &w->first;
@@ -174,6 +183,8 @@ int workerctl_start(struct workerctl *w)
 		close_fd(&pair[0]);
 	}
 	w->ipc_fd = pair[0];
+	if (!r)
+		publish_again(w->env.publish);
 	return r;
 }
 
@@ -199,25 +210,30 @@ bool workerctl_drained(const struct workerctl *w)
 
 /* --- to the worker ------------------------------------------------------------------ */
 
-/** send_one - a message with the descriptors that belong to it; 0 or -errno */
-static int send_one(const struct workerctl *w, const struct ipc_msg *m)
+/** send_one - a message with the descriptors that belong to it (@fd: of IPC_LISTEN); 0 or -errno */
+static int send_one(const struct workerctl *w, const struct ipc_msg *m, int fd)
 {
 	const struct sandbox_dns *d = w->env.sandbox->dns;
 
+	if (m->type == IPC_LISTEN)
+		return ipc_send_fds(w->ipc_fd, m, &fd, 1);
 	if (m->type != IPC_RESOLVER)
 		return ipc_send(w->ipc_fd, m);
 	d += m->resolver.slot;
 	return ipc_send_fds(w->ipc_fd, m, (const int[]){d->udp_fd, d->tcp_fd}, 2);
 }
 
-/** push - in order, nothing is lost; while messages wait no more queries are read */
-static void push(struct workerctl *w, const struct ipc_msg *m)
+/**
+ * push_fd - in order, nothing is lost; while messages wait no more queries are read
+ * @fd: goes along with IPC_LISTEN, and stays the caller's; else -1
+ */
+static void push_fd(struct workerctl *w, const struct ipc_msg *m, int fd)
 {
 	struct waiting *e;
 
 	if (w->ipc_fd < 0)
 		return;
-	if (!w->first && send_one(w, m) != -EAGAIN)
+	if (!w->first && send_one(w, m, fd) != -EAGAIN)
 		return; /* sent, or the worker is gone: its end is seen elsewhere */
 	e = malloc(sizeof(*e));
 	if (!e) {
@@ -225,9 +241,15 @@ static void push(struct workerctl *w, const struct ipc_msg *m)
 		return;
 	}
 	e->next = NULL;
+	e->fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	memcpy(&e->msg, m, ipc_size(m));
 	*w->last = e;
 	w->last = &e->next;
+}
+
+static void push(struct workerctl *w, const struct ipc_msg *m)
+{
+	push_fd(w, m, -1);
 }
 
 static void push_waiting(struct workerctl *w)
@@ -235,8 +257,9 @@ static void push_waiting(struct workerctl *w)
 	while (w->first) {
 		struct waiting *e = w->first;
 
-		if (send_one(w, &e->msg) == -EAGAIN)
+		if (send_one(w, &e->msg, e->fd) == -EAGAIN)
 			return;
+		close_fd(&e->fd);
 		w->first = e->next;
 		if (!w->first)
 			w->last = &w->first;
@@ -266,8 +289,28 @@ void workerctl_resolvers(struct workerctl *w)
 	}
 }
 
+static void give_listener(void *ctx, const struct listener *l, int fd)
+{
+	const struct ipc_msg m = {.type = IPC_LISTEN, .count = 1, .listener = *l};
+
+	push_fd(ctx, &m, fd);
+}
+
+static void take_listener(void *ctx, const struct listener *l)
+{
+	const struct ipc_msg m = {.type = IPC_UNLISTEN, .count = 1, .listener = *l};
+
+	push(ctx, &m);
+}
+
+uint64_t workerctl_look(struct workerctl *w, uint64_t now)
+{
+	return publish_poll(w->env.publish, w->env.db, w->env.diag_fd, now);
+}
+
 void workerctl_drain(struct workerctl *w)
 {
+	publish_stop(w->env.publish);
 	w->draining = true;
 	push_empty(w, IPC_DRAIN);
 }

@@ -14,6 +14,7 @@
 #include "config.h"
 #include "isolate.h"
 #include "owner.h"
+#include "publish.h"
 #include "record.h"
 #include "sandbox.h"
 
@@ -27,6 +28,7 @@ struct workerctl_env {
 	struct owner_db *db;
 	int diag_fd;			 /* to end sockets inside */
 	const struct isolate_user *user; /* NULL: the worker stays who we are */
+	struct publish *publish;	 /* NULL: nothing is published */
 };
 
 struct workerctl;
@@ -37,6 +39,9 @@ struct workerctl *workerctl_new(const struct workerctl_env *env);
 void workerctl_free(struct workerctl *w);
 /** workerctl_start - fork the worker; 0 or -errno */
 int workerctl_start(struct workerctl *w);
+
+/** workerctl_look - publish_poll(): returns when to call again, 0: never */
+uint64_t workerctl_look(struct workerctl *w, uint64_t now);
 
 int workerctl_fd(const struct workerctl *w); /* -1: no worker */
 short workerctl_events(const struct workerctl *w);

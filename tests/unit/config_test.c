@@ -204,6 +204,63 @@ static void test_values(void)
 	       "hooks in the order given");
 }
 
+static bool published(const char *value, const char *addr, uint16_t port, uint16_t inner, bool udp)
+{
+	char line[200];
+	struct addr a = {{0}};
+	const struct config_publish *p = &c.publish[0];
+
+	snprintf(line, sizeof(line), "--publish %s x", value);
+	if (addr)
+		addr_parse(addr, &a);
+	return !parse(line) && c.n_publish == 1 && p->any == !addr && p->port == port &&
+	       p->inner == inner && p->udp == udp && addr_equal(&p->addr, &a);
+}
+
+static void test_publish(void)
+{
+	static const char *const bad[] = {"",
+					  "0",
+					  "65536",
+					  "80:",
+					  ":80",
+					  "80:81:82",
+					  "80/sctp",
+					  "80/",
+					  "-1",
+					  "80:0",
+					  "1.2.3:80",
+					  "1.2.3.4",
+					  "1.2.3.4:",
+					  "1.2.3.4:x",
+					  "[::1]",
+					  "[::1]80",
+					  "[::1]:",
+					  "[1.2.3.4]:80",
+					  "::1:80",
+					  "[::1:80",
+					  "auto/udp",
+					  "+80",
+					  "localhost:80",
+					  "1.2.3.4:80/udp/udp"};
+	char line[200];
+
+	tap_ok(published("80", NULL, 80, 80, false), "--publish PORT");
+	tap_ok(published("8080:80", NULL, 8080, 80, false), "outside and inside");
+	tap_ok(published("53/udp", NULL, 53, 53, true), "of UDP");
+	tap_ok(published("80/tcp", NULL, 80, 80, false), "of TCP, said");
+	tap_ok(published("127.0.0.1:8080:80", "127.0.0.1", 8080, 80, false), "at one address");
+	tap_ok(published("0.0.0.0:8080", "0.0.0.0", 8080, 8080, false), "at all of IPv4");
+	tap_ok(published("[::1]:53:5353/udp", "::1", 53, 5353, true), "at one of IPv6");
+	tap_ok(published("[::]:1:65535", "::", 1, 65535, false), "at all of IPv6");
+	parse("--publish auto --publish 1 --publish 2/udp x");
+	tap_ok(c.publish_auto && c.n_publish == 2, "several, and auto");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		snprintf(line, sizeof(line), "--publish=%s x", bad[i]);
+		tap_is(parse(line), -EINVAL, "not '%s'", bad[i]);
+	}
+}
+
 static void test_command(void)
 {
 	parse("-q cmd -v --linger x");
@@ -253,6 +310,7 @@ int main(void)
 	test_bad();
 	test_many_hooks();
 	test_values();
+	test_publish();
 	test_command();
 	test_help();
 	return tap_done();

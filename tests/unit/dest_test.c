@@ -140,8 +140,59 @@ static void resolvers(void)
 	tap_ok(addrport_equal(&net, &out), "the same address on another link is another one");
 }
 
+/** clients - by which address a program knows who connects to it */
+static void clients(void)
+{
+	static const struct {
+		const char *name;
+		bool mapped;
+		const char *client, *want;
+	} t[] = {
+		{"a stranger", false, "93.184.216.34", "93.184.216.34"},
+		{"a stranger, v6", true, "2606:2800::1", "2606:2800::1"},
+		{"the host's loopback", false, "127.0.0.1", "192.0.2.1"},
+		{"another one of it", false, "127.8.8.8", "192.0.2.1"},
+		{"the host's loopback, v6", false, "::1", "2001:db8::1"},
+		{"the host's loopback, mapped", true, "127.0.0.1", "10.0.2.2"},
+		{"the host's loopback, mapped, v6", true, "::1", "fd00::2"},
+		{"the mirrored address", false, "192.0.2.10", "192.0.2.1"},
+		{"the mirrored address, v6", false, "2001:db8::10", "2001:db8::1"},
+		{"the mirrored address, mapped", true, "192.0.2.10", "10.0.2.3"},
+		{"the mirrored address, mapped, v6", true, "2001:db8::10", "fd00::3"},
+		{"link-local", false, "fe80::7", "2001:db8::1"},
+		{"link-local of IPv4 is an address like others", false, "169.254.1.1",
+		 "169.254.1.1"},
+	};
+	struct addr a, want, got;
+	struct dest_map m;
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(*t); i++) {
+		fill(&m, t[i].mapped);
+		m.inside[0] = m.own4;
+		m.inside[1] = m.own6;
+		m.n_inside = 2;
+		a = parse(t[i].client);
+		want = parse(t[i].want);
+		got = dest_client(&m, &a);
+		tap_ok(addr_equal(&got, &want), "client: %s", t[i].name);
+	}
+	fill(&m, false);
+	m.inside[0] = parse("192.0.2.1");
+	m.inside[1] = parse("2001:db8::1");
+	m.n_inside = 2;
+	a = parse("127.0.0.1");
+	got = dest_client(&m, &a);
+	want = parse("198.51.100.1");
+	tap_ok(addr_equal(&got, &want), "the stand-in is not an address that is inside");
+	a = parse("::1");
+	got = dest_client(&m, &a);
+	want = parse("2001:db8:ff00::1");
+	tap_ok(addr_equal(&got, &want), "... nor is that of IPv6");
+}
+
 int main(void)
 {
+	clients();
 	way_out();
 	way_in();
 	resolvers();

@@ -93,6 +93,16 @@ int netsock_udp_open(struct netsock_set *s, bool v4, uint16_t port, uint64_t tok
 	return fake_open(port, token);
 }
 
+int netsock_udp_adopt(struct netsock_set *s, int fd, bool v4, uint64_t token)
+{
+	(void)s;
+	(void)fd;
+	(void)v4;
+	w.token = token;
+	w.n_opened++;
+	return w.open_error;
+}
+
 int netsock_icmp_open(struct netsock_set *s, bool v4, uint16_t *ident, uint64_t token)
 {
 	(void)s;

@@ -45,6 +45,25 @@ int engine_accept(const struct packet *syn, uint64_t cookie, struct engine_conn 
 	return 0;
 }
 
+static unsigned dials;
+static int dial_rc;
+
+int engine_connect(const struct addrport *app, const struct addrport *net, uint64_t cookie,
+		   struct engine_conn **c)
+{
+	(void)app;
+	(void)net;
+	(void)cookie;
+	dials++;
+	if (dial_rc)
+		return dial_rc;
+	memset(&conn, 0, sizeof(conn));
+	conn.piece = 1000;
+	conn_live = true;
+	*c = &conn;
+	return 0;
+}
+
 unsigned engine_input(struct engine_conn *c, const struct packet *p, struct pktbuf *buf)
 {
 	(void)c;
@@ -182,6 +201,16 @@ int netsock_tcp_connect(struct netsock_set *s, const struct addrport *to, uint64
 	(void)token;
 	*fd = sock.connect_rc == 0 || sock.connect_rc == -EINPROGRESS ? 99 : -1;
 	return sock.connect_rc;
+}
+
+static int watch_rc;
+
+int netsock_watch(struct netsock_set *s, int fd, uint64_t token)
+{
+	(void)s;
+	(void)fd;
+	(void)token;
+	return watch_rc;
 }
 
 int netsock_error(int fd)
@@ -379,6 +408,8 @@ static void setup(void)
 	sock.connect_rc = -EINPROGRESS;
 	sock.out_room = QUEUE;
 	memset(&picky, 0, sizeof(picky));
+	dials = 0;
+	dial_rc = watch_rc = 0;
 	accepts = frees = resets_sent = icmp_sent = ended = asked = notices = learnt = 0;
 	fake_engine_memory = fake_unacked = 0;
 	cfg = (struct config){.max_flows = 16,
@@ -1009,8 +1040,167 @@ static void a_hook_may_block(void)
 	teardown("blocked");
 }
 
+/* --- from outside ------------------------------------------------------------------ */
+
+static struct relay_peer a_peer(uint16_t port)
+{
+	static const uint8_t client[4] = {198, 51, 100, 7}, me[4] = {10, 0, 0, 2};
+
+	return (struct relay_peer){
+		.client = {addr_from_v4(client), port},
+		.net = {addr_from_v4(client), port},
+		.app = {addr_from_v4(me), 80},
+		.host_port = 8080,
+	};
+}
+
+static struct flow *came_in(uint16_t port)
+{
+	struct relay_peer p = a_peer(port);
+
+	relay_tcp_accepted(&r, &p, 99);
+	return flow_find(r.flows, IPPROTO_TCP, &p.app, &p.net);
+}
+
+static struct flow *came_in_open(uint16_t port)
+{
+	struct flow *f = came_in(port);
+
+	if (!f)
+		return NULL;
+	relay_tcp_owned(&r, f);
+	relay_tcp_engine(&r, f, ENGINE_EV_OPEN);
+	return f;
+}
+
+static void a_peer_comes_in(void)
+{
+	struct packet p;
+	struct flow *f;
+
+	setup();
+	f = came_in(5000);
+	tap_ok(f && f->rec->inbound && f->rec->host_port == 8080 && !f->rec->orig_port,
+	       "an accepted connection is a flow of direction in");
+	tap_ok(asked == 1 && !dials, "whose owner is asked for before the program sees it");
+	memcpy(sock.in, "GET", 3);
+	sock.in_len = 3;
+	relay_tcp_net(&r, f, EPOLLIN | EPOLLOUT);
+	app_port = 80;
+	p = segment(TCPF_RST, 2);
+	p.net = f->rec->net;
+	relay_tcp_packet(&r, &p, NULL);
+	tap_is(ended, 0, "a late reset of an older connection does not end it");
+	app_port = 40000;
+	relay_tcp_owned(&r, f);
+	tap_ok(dials == 1 && !accepts && f->rec->state == FLOW_CONNECTING, "then lwIP dials");
+	relay_tcp_net(&r, f, EPOLLIN);
+	tap_is(conn.tx_len, 0, "nothing goes in before the program has answered");
+	conn.room = 1000;
+	relay_tcp_engine(&r, f, ENGINE_EV_OPEN);
+	tap_ok(conn.tx_len == 3 && f->rec->connected == r.now, "then what the peer sent");
+	tap_is(asked, 1, "one question so far");
+	memcpy(conn.rx, "OK", 2);
+	conn.rx_len = 2;
+	relay_tcp_engine(&r, f, ENGINE_EV_DATA);
+	relay_tcp_engine(&r, f, ENGINE_EV_DATA);
+	tap_ok(sock.out_len == 2 && asked == 2,
+	       "the answer goes out, and who gave it is asked for");
+	tap_ok(f->rec->up.bytes == 2 && f->rec->down.bytes == 3, "up is from the program");
+	relay_tcp_engine(&r, f, ENGINE_EV_RESET);
+	tap_ok(sock.reset && why == FLOW_ENDED_RESET_APP, "an open one is reset as any other");
+	teardown("inbound");
+}
+
+static void a_refusal_inside_is_a_reset_outside(void)
+{
+	struct flow *f;
+
+	setup();
+	f = came_in(5001);
+	relay_tcp_owned(&r, f);
+	relay_tcp_engine(&r, f, ENGINE_EV_RESET);
+	tap_ok(sock.reset && why == FLOW_ENDED_REFUSED, "nobody listens");
+	teardown("refused inside");
+	setup();
+	f = came_in(5002);
+	relay_tcp_owned(&r, f);
+	relay_tcp_engine(&r, f, ENGINE_EV_RESET | ENGINE_EV_SILENT);
+	tap_ok(sock.reset && why == FLOW_ENDED_TIMEOUT, "nobody answers");
+	teardown("silent inside");
+	setup();
+	dial_rc = -ENOMEM;
+	f = came_in(5003);
+	relay_tcp_owned(&r, f);
+	tap_ok(sock.reset && why == FLOW_ENDED_LIMIT, "no memory to dial");
+	teardown("no dial");
+	setup();
+	watch_rc = -ENOSPC;
+	tap_ok(!came_in(5004) && sock.reset && why == FLOW_ENDED_LIMIT, "no way to watch it");
+	teardown("no watch");
+}
+
+static void a_peer_that_leaves_early(void)
+{
+	struct flow *f;
+
+	setup();
+	f = came_in(5005);
+	relay_tcp_owned(&r, f);
+	sock.err = ECONNRESET;
+	relay_tcp_net(&r, f, EPOLLERR | EPOLLHUP);
+	tap_ok(conn.aborted && why == FLOW_ENDED_RESET_NET, "a reset while dialling ends the dial");
+	teardown("left early");
+	setup();
+	f = came_in(5006);
+	memcpy(sock.in, "x", 1);
+	sock.in_len = 1;
+	sock.fin = true;
+	relay_tcp_net(&r, f, EPOLLIN | EPOLLRDHUP);
+	relay_tcp_owned(&r, f);
+	conn.room = 1000;
+	relay_tcp_engine(&r, f, ENGINE_EV_OPEN);
+	tap_ok(conn.tx_len == 1 && conn.shut, "a half-close before the answer follows its bytes");
+	relay_tcp_stop(&r, f);
+	teardown("half-closed early");
+}
+
+static void peers_get_half_of_the_table(void)
+{
+	unsigned n;
+
+	setup();
+	for (n = 0; came_in_open((uint16_t)(6000 + n)); n++)
+		sock.reset = false;
+	tap_ok(n == 8 && sock.reset && notices, "the ninth of 16 is reset, and said");
+	tap_ok(opened() != NULL, "the program still gets out");
+	flow_each(r.flows, stop_one, NULL);
+	teardown("half the table");
+}
+
+static void a_client_is_no_resolver(void)
+{
+	static const uint8_t answer[] = {0, 5, 'h', 'e', 'l', 'l', 'o'};
+	struct flow *f;
+
+	setup();
+	f = came_in_open(53);
+	conn.room = 1000;
+	memcpy(sock.in, answer, sizeof(answer));
+	sock.in_len = sizeof(answer);
+	relay_tcp_net(&r, f, EPOLLIN);
+	tap_ok(conn.tx_len == sizeof(answer) && !learnt, "bytes from port 53 teach no names");
+	relay_tcp_stop(&r, f);
+	teardown("port 53");
+}
+
 int main(void)
 {
+	a_peer_comes_in();
+	a_refusal_inside_is_a_reset_outside();
+	a_peer_that_leaves_early();
+	peers_get_half_of_the_table();
+	a_client_is_no_resolver();
 	syn_waits_for_connect_and_owner();
 	refusals_reach_the_program();
 	a_program_that_gives_up_resets_the_peer();

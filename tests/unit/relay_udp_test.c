@@ -631,8 +631,123 @@ static void many_mappings(void)
 	end(__func__);
 }
 
+/* --- published sockets ----------------------------------------------------------------- */
+
+static struct addrport served;
+
+static uint64_t publish(bool private)
+{
+	int64_t token = relay_udp_publish(&w.r, &served, 5353, private, 77);
+
+	weir_assert(token >= 0);
+	return (uint64_t)token;
+}
+
+/** comes - a peer's datagram to the published socket; its flow, owned, or NULL */
+static struct flow *comes(uint64_t token, struct addrport client, struct addrport seen)
+{
+	struct flow *f;
+
+	w.inbox_first = w.inbox_last = 0;
+	receive_datagram(client, "q", 1, 0);
+	relay_udp_net(&w.r, token, EPOLLIN);
+	f = flow_of(served, seen);
+	if (f)
+		relay_udp_owned(&w.r, f);
+	return f;
+}
+
+static void clients_come_in(void)
+{
+	struct addrport peer = at("93.184.216.34", 4000), loop = at("127.0.0.2", 4000),
+			seen = at("192.0.2.1", 4000);
+	struct flow *f;
+	uint64_t token;
+
+	begin();
+	served = at("10.0.0.2", 53);
+	token = publish(false);
+	f = comes(token, peer, peer);
+	tap_ok(f && f->rec->inbound && f->rec->host_port == 5353 && w.n_asked == 1,
+	       "a peer of a published socket makes a flow of direction in");
+	tap_ok(w.n_written == 1 && addrport_equal(&w.written[0].from, &peer) &&
+		       addrport_equal(&w.written[0].app, &served),
+	       "its datagram goes in, from its own address");
+	app_send(served, peer, "answer");
+	relay_udp_flush(&w.r);
+	tap_ok(w.n_sent == 1 && w.sent[0].fd == 77 && addrport_equal(&w.sent[0].peer, &peer),
+	       "the answer leaves by the published socket");
+	tap_ok(f->rec->up.packets == 1 && f->rec->down.packets == 1, "up is from the program");
+	f = comes(token, loop, seen);
+	tap_ok(f && w.n_written == 2 && addrport_equal(&w.written[1].from, &seen),
+	       "one on loopback has a stand-in's address");
+	app_send(served, seen, "answer");
+	relay_udp_flush(&w.r);
+	tap_ok(w.n_sent == 2 && addrport_equal(&w.sent[1].peer, &loop), "and gets its answer");
+	receive_datagram(at("127.0.0.3", 4000), "q", 1, 0);
+	relay_udp_net(&w.r, token, EPOLLIN);
+	tap_is(w.n_written, 2, "another one that would look the same is not mixed up with it");
+	app_send(served, at("8.8.8.8", 99), "hi");
+	f = flow_of(served, at("8.8.8.8", 99));
+	relay_udp_owned(&w.r, f);
+	tap_ok(!f->rec->inbound && w.n_sent == 3 && w.sent[2].fd == 77 && w.n_opened == 1,
+	       "what the program sends from that port leaves by it as well");
+	tap_is(w.n_learnt, 0, "no name is learnt from any of it");
+	relay_udp_unpublish(&w.r, token);
+	flow_reap(w.r.flows, freeing, NULL);
+	tap_ok(w.n_ended == 3 && w.n_closed == 1, "unpublished, its flows end and it is closed");
+	relay_udp_net(&w.r, token, EPOLLIN);
+	relay_udp_unpublish(&w.r, token);
+	end(__func__);
+}
+
+static void private_ones_are_no_way_out(void)
+{
+	struct addrport peer = at("93.184.216.34", 53);
+	uint64_t token;
+	struct flow *f;
+
+	begin();
+	served = at("10.0.0.2", 53);
+	token = publish(true);
+	f = comes(token, peer, peer);
+	tap_ok(f && w.n_written == 1 && !w.n_learnt, "a client at port 53 is no resolver");
+	app_send(served, at("8.8.8.8", 99), "hi");
+	relay_udp_owned(&w.r, flow_of(served, at("8.8.8.8", 99)));
+	tap_ok(w.n_opened == 2 && w.sent[w.n_sent - 1].fd != 77,
+	       "others are not written to from a socket that is bound to one address");
+	receive_datagram(at("0.0.0.0", 0), "q", 1, 0);
+	relay_udp_net(&w.r, token, EPOLLIN);
+	tap_is(w.n_written, 1, "a datagram of nobody goes nowhere");
+	relay_udp_unpublish(&w.r, token);
+	end(__func__);
+}
+
+static void clients_are_bounded(void)
+{
+	struct addrport peer = at("93.184.216.34", 1);
+	uint64_t token;
+
+	begin();
+	served = at("10.0.0.2", 53);
+	token = publish(false);
+	while (comes(token, peer, peer))
+		peer.port++;
+	tap_ok(peer.port - 1 == (int)(w.cfg.max_flows + 1) / 2 && w.n_notices,
+	       "peers get half of the table");
+	relay_udp_unpublish(&w.r, token);
+	w.open_error = -EINVAL;
+	tap_is(relay_udp_publish(&w.r, &served, 1, false, 78), -EINVAL,
+	       "a socket that can't be used is said to be one");
+	w.open_error = 0;
+	end(__func__);
+}
+
 int main(void)
 {
+	clients_come_in();
+	private_ones_are_no_way_out();
+	clients_are_bounded();
 	waits_for_owner();
 	one_mapping_per_port();
 	batches();
