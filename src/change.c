@@ -624,17 +624,68 @@ int change_parse(const char *text, size_t len, struct change *c)
 	return parse_words(words, c);
 }
 
+/* --- one thing, twice ------------------------------------------------------------------------ */
+
+static bool same_prefix(const struct prefix *a, const struct prefix *b)
+{
+	return a->bits == b->bits && (!a->bits || addr_equal(&a->addr, &b->addr));
+}
+
+static bool same_target(const struct policy_rule *a, const struct policy_rule *b)
+{
+	if (a->action != b->action)
+		return false;
+	if (a->action == RULE_LOOKUP)
+		return a->table == b->table;
+	return a->action == RULE_NOP || a->goto_pref == b->goto_pref;
+}
+
+static bool same_rule(const struct policy_rule *a, const struct policy_rule *b)
+{
+	if (a->v6 != b->v6 || a->pref != b->pref || !same_target(a, b) || a->has_uid != b->has_uid)
+		return false;
+	if (a->has_uid && (a->uid_lo != b->uid_lo || a->uid_hi != b->uid_hi))
+		return false;
+	if (a->mask != b->mask || (a->mask && a->mark != b->mark))
+		return false;
+	return !strcmp(a->iif, b->iif) && a->ip_proto == b->ip_proto &&
+	       same_prefix(&a->to, &b->to) && a->dport_lo == b->dport_lo &&
+	       a->dport_hi == b->dport_hi;
+}
+
+static bool same_source(const struct addr *a, const struct addr *b)
+{
+	return addr_is_unspecified(a) ? addr_is_unspecified(b) : addr_equal(a, b);
+}
+
+static bool same_route(const struct host_route *a, const struct host_route *b)
+{
+	return a->v6 == b->v6 && a->type == b->type && a->table == b->table &&
+	       same_prefix(&a->dst, &b->dst) && a->ifindex == b->ifindex &&
+	       same_source(&a->src, &b->src) && a->metric == b->metric && a->mtu == b->mtu;
+}
+
 bool change_same_object(const struct change *a, const struct change *b)
 {
-	struct change x = *a, y = *b;
-	char one[CHANGE_LINE_MAX], two[CHANGE_LINE_MAX];
-
 	if (a->kind != b->kind)
 		return false;
-	if (a->kind == CHANGE_SYSCTL)
+	switch (a->kind) {
+	case CHANGE_RULE:
+		return same_rule(&a->rule, &b->rule);
+	case CHANGE_ROUTE:
+		return same_route(&a->route, &b->route);
+	case CHANGE_NFT:
+		return !strcmp(a->nft, b->nft);
+	case CHANGE_SYSCTL:
 		return !strcmp(a->sysctl.to.name, b->sysctl.to.name);
-	x.guard = y.guard = false;
-	return !change_format(&x, one) && !change_format(&y, two) && !strcmp(one, two);
+	case CHANGE_LINK:
+		return !strcmp(a->link, b->link);
+	case CHANGE_PATH:
+		return !strcmp(a->path, b->path);
+	case CHANGE_TABLE_ROUTES:
+		return a->table == b->table;
+	}
+	return false;
 }
 
 /* --- reading: the whole

@@ -40,7 +40,7 @@ int journal_create(const char *path, struct journal **out);
  * namespace). Of a journal from before a reboot only paths are left to undo.
  */
 int journal_load(const char *path, struct journal **out, char *err, size_t errsize);
-/** journal_load_locked - the same for who inherited @lock_fd; the lock stays the caller's */
+/** journal_load_locked - the same for who inherited @lock_fd, which is @j's (or closed) now */
 int journal_load_locked(const char *path, int lock_fd, struct journal **out, char *err,
 			size_t errsize);
 /**

@@ -13,12 +13,14 @@
 #include "control.h"
 #include "demo.h"
 #include "doctor.h"
+#include "down.h"
 #include "supervisor.h"
 
 #include "base/log.h"
 #include "base/util.h"
 
 #define STATUS_USAGE 2
+#define RUNTIME_DIR  "/run/weir" /* of `weir up`, unless it was told otherwise */
 
 static int cmd_run(int argc, char **argv)
 {
@@ -65,6 +67,31 @@ static pid_t pid_of(const char *text)
 	return *text >= '0' && *text <= '9' && !*end && pid <= INT32_MAX ? (pid_t)pid : 0;
 }
 
+/** runtime_dir - `--runtime-dir DIR` is all that @argv may have; NULL: something else */
+static const char *runtime_dir(int argc, char **argv)
+{
+	static const char option[] = "--runtime-dir";
+	const size_t len = strlen(option);
+
+	if (argc == 1)
+		return RUNTIME_DIR;
+	if (argc == 3 && !strcmp(argv[1], option))
+		return argv[2];
+	if (argc == 2 && !strncmp(argv[1], option, len) && argv[1][len] == '=')
+		return argv[1] + len + 1;
+	return NULL;
+}
+
+/** cmd_down - end `weir up`, or undo what one that was killed has left */
+static int cmd_down(int argc, char **argv)
+{
+	const char *dir = runtime_dir(argc, argv);
+
+	if (dir && *dir == '/')
+		return down_run(dir);
+	die(STATUS_USAGE, "down takes nothing but --runtime-dir DIR, a path that starts with /");
+}
+
 /** cmd_flows - the live flows of a running instance, as JSON lines */
 static int cmd_flows(int argc, char **argv)
 {
@@ -101,6 +128,8 @@ static const struct command {
 	 "run COMMAND in a private network namespace and watch what it does;\n"
 	 "                without COMMAND a demo that needs no network",
 	 cmd_run},
+	{"down", "[--runtime-dir DIR]",
+	 "end `weir up`, and undo all that it, or one that was killed, has changed", cmd_down},
 	{"flows", "[--instance PID]",
 	 "print the live flows of a running weir, one JSON object a line", cmd_flows},
 	{"doctor", "", "say what this machine allows, and what to change", cmd_doctor},
