@@ -46,6 +46,8 @@ static void test_round_trip(void)
 		{"owner", IPC_OWNER, 1},
 		{"drain", IPC_DRAIN, 0},
 		{"resolver", IPC_RESOLVER, 1},
+		{"listener", IPC_LISTEN, 1},
+		{"no listener any more", IPC_UNLISTEN, 1},
 		{"stop", IPC_STOP, 0},
 	};
 
@@ -59,6 +61,8 @@ static void test_round_trip(void)
 			memset(m.text, 'x', good[i].count);
 		if (good[i].type == IPC_OWNER)
 			m.owner.id = 1;
+		if (good[i].type == IPC_LISTEN || good[i].type == IPC_UNLISTEN)
+			m.listener = (struct listener){.id = 1, .proto = IPPROTO_TCP};
 		m.type = good[i].type;
 		m.count = good[i].count;
 		size = ipc_size(&m);
@@ -91,6 +95,8 @@ static void test_counts(void)
 		{IPC_NOTICE, 256},
 		{IPC_OWNER, 0},
 		{IPC_OWNER, 2},
+		{IPC_LISTEN, 0},
+		{IPC_UNLISTEN, 2},
 		{IPC_RESOLVER, 0},
 		{IPC_RESOLVER, 2},
 		{IPC_STOP, 1},

@@ -131,6 +131,18 @@ static void tcp_cases(void)
 	}
 }
 
+static int listener_any6(void)
+{
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(7005)};
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), off = 0, on = 1;
+
+	setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(fd, (struct sockaddr *)&in6, sizeof(in6)) || listen(fd, 8))
+		tap_ok(false, "bind: %s", strerror(errno));
+	return fd;
+}
+
 /* a listener at the very address that a connection would have, which is not there */
 static void listener_case(void)
 {
@@ -143,7 +155,89 @@ static void listener_case(void)
 	tap_ok(!bind(fd, (struct sockaddr *)&ss, addr_to_sockaddr(&q.app, &ss)) && !listen(fd, 1),
 	       "a listener at 127.0.0.1 port 7003");
 	tap_is(ask_one(&q).err, -ENOENT, "is not the connection from there");
+	q.listens = true;
+	expect_sock("asked for as a listener it", &q, fd);
+	q.app.port = 7004;
+	tap_is(ask_one(&q).err, -ENOENT, "and nobody listens on the port beside");
 	close(fd);
+}
+
+/* whoever would accept: the listener, also while the connection itself is there */
+static void accepting_case(void)
+{
+	struct owner_query q = {.proto = IPPROTO_TCP, .listens = true};
+	struct sockaddr_storage ss;
+	int lst, c, srv;
+
+	for (int v6 = 0; v6 < 2; v6++) {
+		lst = v6 ? listener_any6() : socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		addr_parse("127.0.0.1", &q.app.addr);
+		addr_parse("192.0.2.80", &q.net.addr);
+		q.app.port = v6 ? 7005 : 7015;
+		q.net.port = 4711;
+		if (!v6)
+			tap_ok(!bind(lst, (struct sockaddr *)&ss, addr_to_sockaddr(&q.app, &ss)) &&
+				       !listen(lst, 1),
+			       "a listener");
+		expect_sock(v6 ? "IPv4 at a dual-stack listener" : "IPv4", &q, lst);
+		c = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		tap_ok(!connect(c, (struct sockaddr *)&ss, addr_to_sockaddr(&q.app, &ss)),
+		       "connected");
+		srv = accept(lst, NULL, NULL);
+		expect_sock("the next one", &q, lst);
+		close(srv);
+		close(c);
+		close(lst);
+	}
+}
+
+static struct {
+	unsigned tcp4, tcp6, tcp6only, udp, others;
+} listened;
+
+static void note_listener(void *ctx, const struct owner_listener *l)
+{
+	bool v4 = addr_is_v4(&l->at.addr);
+
+	(void)ctx;
+	if (l->proto == IPPROTO_UDP)
+		listened.udp += l->at.port == 7006;
+	else if (l->at.port == 7006 && v4)
+		listened.tcp4++;
+	else if (l->at.port == 7005 && !v4 && !l->v6only && addr_is_unspecified(&l->at.addr))
+		listened.tcp6++;
+	else if (l->at.port == 7006 && !v4 && l->v6only)
+		listened.tcp6only++;
+	else
+		listened.others++;
+}
+
+static void listeners_case(void)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(7006)};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(7006)};
+	int a = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), b = listener_any6(), on = 1;
+	int c = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int d = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), e, s;
+
+	setsockopt(c, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+	tap_ok(!bind(a, (struct sockaddr *)&in, sizeof(in)) && !listen(a, 1) &&
+		       !bind(c, (struct sockaddr *)&in6, sizeof(in6)) && !listen(c, 1) &&
+		       !bind(d, (struct sockaddr *)&in, sizeof(in)),
+	       "sockets that wait for peers");
+	e = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	tap_ok(!connect(e, (struct sockaddr *)&in, sizeof(in)), "and a connection");
+	s = accept(a, NULL, NULL);
+	tap_is(owner_sockdiag_listeners(diag, note_listener, NULL), 0, "are listed");
+	tap_ok(listened.tcp4 == 1 && listened.tcp6 == 1 && listened.tcp6only == 1 &&
+		       listened.udp == 1 && !listened.others,
+	       "each once, as what it is, and no connection");
+	close(a);
+	close(b);
+	close(c);
+	close(d);
+	close(e);
+	close(s);
 }
 
 static int udp_sock(int family, uint16_t port, bool reuse)
@@ -384,6 +478,8 @@ int main(void)
 	tap_ok(diag >= 0, "open");
 	tcp_cases();
 	listener_case();
+	accepting_case();
+	listeners_case();
 	udp_cases();
 	batch_case();
 	destroy_cases();

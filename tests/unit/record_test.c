@@ -110,6 +110,43 @@ static long long number_at(json_t *j, const char *a, const char *b, const char *
 	return json_is_integer(j) ? json_integer_value(j) : -1;
 }
 
+/** inbound - the peer is the client: source and direction of bytes are turned round */
+static void inbound(void)
+{
+	struct flow_rec f = flow(IPPROTO_TCP);
+	struct owner o = curl();
+	char dest[TABLE_DEST];
+	json_t *j;
+
+	f.inbound = 1;
+	f.host_port = 8080;
+	f.orig_port = 4444;
+	j = json_of(&f, &o, NULL);
+	tap_ok(!strcmp(text_at(j, "dest_ip", NULL, NULL), "192.0.2.10") &&
+		       number_at(j, "src_port", NULL, NULL) == 443,
+	       "inbound: the peer is the source");
+	tap_is(number_at(j, "flow", "bytes_toclient", NULL), 517, "what the program sent");
+	tap_is(number_at(j, "flow", "bytes_toserver", NULL), 123456, "what the peer sent");
+	tap_ok(!strcmp(text_at(j, "weir", "direction", NULL), "in") &&
+		       number_at(j, "weir", "published_port", NULL) == 8080 &&
+		       number_at(j, "weir", "orig_port", NULL) == 4444,
+	       "direction and ports");
+	json_decref(j);
+	table_dest(&f, NULL, dest);
+	tap_ok(!strncmp(dest, "port ", 5) && strstr(dest, " from ") && !strstr(dest, "443"),
+	       "the table names the port and the client, not the client's: %s", dest);
+	f.reason = FLOW_ENDED_REFUSED;
+	f.app_errno = ECONNREFUSED;
+	f.net_errno = 0;
+	tap_ok(!strcmp(table_ended(&f), "refused"), "refused inside");
+	f.inbound = 0;
+	j = json_of(&f, &o, NULL);
+	tap_ok(!strcmp(text_at(j, "weir", "direction", NULL), "out") &&
+		       number_at(j, "weir", "published_port", NULL) == -1,
+	       "others are outbound");
+	json_decref(j);
+}
+
 static void json_cases(void)
 {
 	struct flow_rec f = flow(IPPROTO_TCP);
@@ -652,6 +689,7 @@ int main(int argc, char **argv)
 {
 	if (argc > 1 && !strcmp(argv[1], "show"))
 		return show();
+	inbound();
 	json_cases();
 	hostile_text();
 	log_values();
