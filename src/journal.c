@@ -496,15 +496,33 @@ static int load(struct journal *j, char *err, size_t errsize)
 	return rc;
 }
 
+/**
+ * lock_existing - -ENOENT where there is no journal
+ *
+ * No lock file is made there, and what one that was killed at its very start left is removed.
+ */
+static int lock_existing(struct journal *j)
+{
+	struct stat st;
+	int rc;
+
+	if (lstat(j->path, &st) && lstat(j->lock_path, &st))
+		return -ENOENT;
+	rc = take_lock(j);
+	if (rc || !lstat(j->path, &st))
+		return rc;
+	unlink(j->new_path);
+	return -ENOENT;
+}
+
 int journal_load(const char *path, struct journal **out, char *err, size_t errsize)
 {
 	struct journal *j;
-	struct stat st;
 	int rc = new_journal(path, &j);
 
 	if (rc)
 		return because(rc, err, errsize, "%s: %s", path, strerror(-rc));
-	rc = lstat(path, &st) ? -errno : take_lock(j); /* no lock file where no journal is */
+	rc = lock_existing(j);
 	if (rc)
 		because(rc, err, errsize, "%s: %s", path, strerror(-rc));
 	else

@@ -688,7 +688,7 @@ static void test_killed_undoing(void (*undo)(void), const char *name)
 static void test_lock(void)
 {
 	struct journal *j = fresh(), *second;
-	char err[300], lock[80];
+	char err[300], lock[80], new[80];
 	pid_t pid = 0;
 	int fd;
 
@@ -711,6 +711,11 @@ static void test_lock(void)
 	work_undo();
 	tap_is(journal_load(path, &j, err, sizeof(err)), -ENOENT, "there is none");
 	tap_ok(access(lock, F_OK), "... and looking leaves no file");
+	snprintf(new, sizeof(new), "%s.new", path);
+	close(open(lock, O_CREAT | O_WRONLY, 0644));
+	close(open(new, O_CREAT | O_WRONLY, 0600));
+	tap_is(journal_load(path, &j, err, sizeof(err)), -ENOENT, "killed at the very start");
+	tap_ok(access(lock, F_OK) && access(new, F_OK), "... its files are removed");
 }
 
 static void test_inherited_lock(void)
