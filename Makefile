@@ -4,6 +4,8 @@
 #            PREFIX=/usr/local  DESTDIR=
 
 PREFIX	?= /usr/local
+UNITDIR	?= /usr/lib/systemd/system
+SYSUSERSDIR ?= /usr/lib/sysusers.d
 VARIANT	:= $(if $(FUZZER),fuzzer,$(if $(SANITIZE),sanitize,$(if $(COVERAGE),coverage,release)))$(if $(filter clang%,$(CC)),-clang)
 B	:= build/$(VARIANT)
 Q	:= $(if $(V),,@)
@@ -154,6 +156,13 @@ install: $(B)/weir $(B)/weir.1
 	install -D -m 644 $(B)/weir.1 $(DESTDIR)$(PREFIX)/share/man/man1/weir.1
 	install -d $(DESTDIR)$(PREFIX)/share/doc/weir
 	install -m 644 README.md CHANGELOG.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/weir
+	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR)
+	for u in weir weir-lockdown; do \
+		sed 's|@BINDIR@|$(PREFIX)/bin|' scripts/systemd/$$u.service.in >$(DESTDIR)$(UNITDIR)/$$u.service && \
+		chmod 644 $(DESTDIR)$(UNITDIR)/$$u.service || exit 1; \
+	done
+	install -m 644 scripts/systemd/weir.sysusers $(DESTDIR)$(SYSUSERSDIR)/weir.conf
+	$(if $(DESTDIR),,scripts/worker-user.sh)
 
 clean:
 	rm -rf build

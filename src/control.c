@@ -26,6 +26,7 @@
 
 /** struct client - one asker; first its line is read, then its answer written */
 struct client {
+	struct control_peer who;
 	int fd; /* -1: free */
 	char request[REQUEST_MAX];
 	size_t have;
@@ -36,6 +37,8 @@ struct client {
 struct control {
 	int fd;
 	uint64_t retry_at; /* accept() failed; 0 = it did not */
+	bool shared;
+	gid_t group; /* of a shared one */
 	char path[CONTROL_PATH_MAX];
 	struct client clients[CLIENTS_MAX];
 };
@@ -142,7 +145,7 @@ static void sweep_one(void *ctx, pid_t pid, const char *path)
 
 /* --- serving -------------------------------------------------------------------------- */
 
-static int listen_at(const char *path)
+static int listen_at(const char *path, mode_t mode)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc;
@@ -152,7 +155,7 @@ static int listen_at(const char *path)
 		return -errno;
 	str_copy(sa.sun_path, sizeof(sa.sun_path), path);
 	unlink(path); /* our own pid's: left by a namesake */
-	old = umask(0177);
+	old = umask(0777 & ~mode);
 	rc = bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ? -errno : 0;
 	umask(old);
 	if (!rc && listen(fd, CLIENTS_MAX) == 0)
@@ -170,21 +173,50 @@ static int listen_in(const char *dir, const char *path)
 	for (int tries = 0; tries < 3 && rc == -ENOENT; tries++) {
 		rc = own_dir(dir);
 		if (!rc)
-			rc = listen_at(path);
+			rc = listen_at(path, 0600);
 	}
 	return rc;
+}
+
+static struct control *new_control(void)
+{
+	struct control *c = calloc(1, sizeof(*c));
+
+	for (int i = 0; c && i < CLIENTS_MAX; i++)
+		c->clients[i].fd = -1;
+	return c;
+}
+
+int control_open_shared(const char *path, gid_t group, struct control **out)
+{
+	struct control *c;
+	int rc;
+
+	if (strlen(path) >= sizeof(c->path))
+		return -ENAMETOOLONG;
+	c = new_control();
+	if (!c)
+		return -ENOMEM;
+	c->shared = true;
+	c->group = group;
+	str_copy(c->path, sizeof(c->path), path);
+	rc = c->fd = listen_at(path, 0666);
+	if (rc < 0) {
+		free(c);
+		return rc;
+	}
+	*out = c;
+	return 0;
 }
 
 int control_open(struct control **out)
 {
 	char dir[CONTROL_PATH_MAX - 20];
-	struct control *c = calloc(1, sizeof(*c));
+	struct control *c = new_control();
 	int rc;
 
 	if (!c)
 		return -ENOMEM;
-	for (int i = 0; i < CLIENTS_MAX; i++)
-		c->clients[i].fd = -1;
 	rc = control_dir(getuid(), dir, sizeof(dir));
 	if (!rc)
 		rc = control_path(getpid(), getuid(), c->path);
@@ -228,7 +260,10 @@ void control_close(struct control *c)
 	for (int i = 0; i < CLIENTS_MAX; i++)
 		drop_client(&c->clients[i]);
 	close_fd(&c->fd);
-	control_remove(c->path);
+	if (c->shared)
+		unlink(c->path); /* its directory is the runtime directory's owner's */
+	else
+		control_remove(c->path);
 	free(c);
 }
 
@@ -257,13 +292,36 @@ uint64_t control_retry_at(const struct control *c)
 	return c ? c->retry_at : 0;
 }
 
-static bool may_ask(int fd)
+/** in_group - is the peer's primary or a supplementary group @group? */
+static bool in_group(int fd, const struct ucred *cred, gid_t group)
+{
+	gid_t list[256];
+	socklen_t len = sizeof(list);
+
+	if (group == (gid_t)-1)
+		return false;
+	if (cred->gid == group)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, list, &len) < 0)
+		return false; /* in more groups than fit: those of a person are few */
+	for (size_t i = 0; i < len / sizeof(*list); i++) {
+		if (list[i] == group)
+			return true;
+	}
+	return false;
+}
+
+static bool may_ask(const struct control *c, int fd, struct control_peer *who)
 {
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
-	       (cred.uid == 0 || cred.uid == getuid());
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+		return false;
+	who->uid = cred.uid;
+	who->full = cred.uid == 0 || (!c->shared && cred.uid == getuid()) ||
+		    (c->shared && in_group(fd, &cred, c->group));
+	return who->full || c->shared;
 }
 
 /** free_client - a place for one more; who has not asked yet makes room. NULL: all are answered */
@@ -285,6 +343,7 @@ static struct client *free_client(struct control *c)
 static void accept_client(struct control *c)
 {
 	int fd = accept4(c->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct control_peer who;
 	struct client *cl;
 
 	/* A client that has given up is gone from the queue; a shortage stays, and so does the
@@ -294,11 +353,13 @@ static void accept_client(struct control *c)
 			      : 0;
 	if (fd < 0)
 		return;
-	cl = may_ask(fd) ? free_client(c) : NULL;
-	if (cl)
+	cl = may_ask(c, fd, &who) ? free_client(c) : NULL;
+	if (cl) {
 		cl->fd = fd;
-	else
+		cl->who = who;
+	} else {
 		close(fd);
+	}
 }
 
 static void write_answer(struct client *cl)
@@ -314,8 +375,7 @@ static void write_answer(struct client *cl)
 		drop_client(cl);
 }
 
-static void read_request(struct client *cl,
-			 void (*answer)(void *ctx, const char *request, FILE *out), void *ctx)
+static void read_request(struct client *cl, control_answer_fn *answer, void *ctx)
 {
 	ssize_t n = recv(cl->fd, cl->request + cl->have, REQUEST_MAX - 1 - cl->have, MSG_DONTWAIT);
 	char *end;
@@ -336,7 +396,7 @@ static void read_request(struct client *cl,
 	*end = '\0';
 	out = open_memstream(&cl->answer, &cl->size);
 	if (out) {
-		answer(ctx, cl->request, out);
+		answer(ctx, &cl->who, cl->request, out);
 		fclose(out);
 	}
 	if (out && cl->answer && cl->size)
@@ -345,8 +405,8 @@ static void read_request(struct client *cl,
 		drop_client(cl);
 }
 
-void control_serve(struct control *c, const struct pollfd *fds, int n,
-		   void (*answer)(void *ctx, const char *request, FILE *out), void *ctx)
+void control_serve(struct control *c, const struct pollfd *fds, int n, control_answer_fn *answer,
+		   void *ctx)
 {
 	for (int i = 0; i < n; i++) {
 		if (!fds[i].revents)
@@ -391,6 +451,18 @@ static void find_one(void *ctx, pid_t pid, const char *path)
 	snprintf(f->list + len, sizeof(f->list) - len, "%s%d", len ? ", " : "", (int)pid);
 }
 
+static void find_shared(struct found *f)
+{
+	const char *path = CONTROL_SHARED_DIR "/" CONTROL_SHARED;
+	int fd = connect_to(path);
+
+	if (fd < 0 && fd != -EAGAIN && fd != -EACCES)
+		return;
+	close_fd(&fd);
+	f->n = 1;
+	str_copy(f->path, sizeof(f->path), path);
+}
+
 /** uid_of - who runs @pid; (uid_t)-1 when it does not exist */
 static uid_t uid_of(pid_t pid)
 {
@@ -420,6 +492,8 @@ static int find_instance(pid_t instance, char path[CONTROL_PATH_MAX], char *err,
 		return -ESRCH;
 	}
 	each_instance(getuid(), find_one, &f);
+	if (!f.n) /* nobody's own: the host's, if it has one */
+		find_shared(&f);
 	if (f.n == 1) {
 		str_copy(path, CONTROL_PATH_MAX, f.path);
 		return 0;
@@ -469,18 +543,23 @@ static int connect_patiently(const char *path)
 	return fd;
 }
 
-int control_ask(pid_t instance, const char *request, FILE *out, char *err, size_t errsize)
+int control_ask_at(const char *path, const char *request, FILE *out, char *err, size_t errsize)
 {
-	char path[CONTROL_PATH_MAX], line[REQUEST_MAX];
-	int rc = find_instance(instance, path, err, errsize), fd, n;
+	char line[REQUEST_MAX];
+	int rc, n, fd = connect_patiently(path);
 
-	if (rc)
-		return rc;
-	fd = connect_patiently(path);
 	if (fd < 0)
 		return fail_ask(fd, path, err, errsize);
 	n = snprintf(line, sizeof(line), "%s\n", request);
 	rc = send(fd, line, (size_t)n, MSG_NOSIGNAL) < 0 ? -errno : copy_answer(fd, out);
 	close(fd);
 	return rc ? fail_ask(rc, path, err, errsize) : 0;
+}
+
+int control_ask(pid_t instance, const char *request, FILE *out, char *err, size_t errsize)
+{
+	char path[CONTROL_PATH_MAX];
+	int rc = find_instance(instance, path, err, errsize);
+
+	return rc ? rc : control_ask_at(path, request, out, err, errsize);
 }

@@ -20,6 +20,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -54,21 +55,40 @@ extern void __gcov_dump(void) __attribute__((weak));
 
 /* --- stage 1 ------------------------------------------------------------------- */
 
+static int take_user(const struct passwd *pw, struct isolate_user *u)
+{
+	if (!pw)
+		return -ENOENT;
+	if (!pw->pw_uid || !pw->pw_gid)
+		return -EPERM;
+	u->uid = pw->pw_uid;
+	u->gid = pw->pw_gid;
+	str_copy(u->name, sizeof(u->name), pw->pw_name);
+	return 0;
+}
+
+int isolate_find_user(const char *name, struct isolate_user *u)
+{
+	char *end;
+	unsigned long uid = strtoul(name, &end, 10);
+
+	if (*name < '0' || *name > '9' || *end || uid >= UINT32_MAX)
+		return take_user(getpwnam(name), u);
+	if (!uid)
+		return -EPERM;
+	if (!take_user(getpwuid((uid_t)uid), u))
+		return 0;
+	u->uid = (uid_t)uid; /* a number needs no name */
+	u->gid = (gid_t)uid;
+	snprintf(u->name, sizeof(u->name), "%lu", uid);
+	return 0;
+}
+
 int isolate_worker_user(struct isolate_user *u)
 {
-	static const char *const names[] = {"weir", "nobody"};
-
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		const struct passwd *pw = getpwnam(names[i]);
-
-		if (!pw || !pw->pw_uid || !pw->pw_gid)
-			continue;
-		u->uid = pw->pw_uid;
-		u->gid = pw->pw_gid;
-		str_copy(u->name, sizeof(u->name), names[i]);
+	if (!take_user(getpwnam("weir"), u))
 		return 0;
-	}
-	return -ENOENT;
+	return take_user(getpwnam("nobody"), u) ? -ENOENT : 0;
 }
 
 static int raise_nofile(size_t nofile)

@@ -15,6 +15,8 @@ struct isolate_user {
 
 /** isolate_worker_user - "weir" where it exists, else "nobody"; 0 or -errno */
 int isolate_worker_user(struct isolate_user *u);
+/** isolate_find_user - @name, or a uid in digits; 0, -ENOENT, -EPERM (root) */
+int isolate_find_user(const char *name, struct isolate_user *u);
 
 /**
  * isolate_worker_early - right after fork, before anything hostile is read

@@ -14,7 +14,9 @@
 #include "demo.h"
 #include "doctor.h"
 #include "down.h"
+#include "select_names.h"
 #include "supervisor.h"
+#include "up.h"
 
 #include "base/log.h"
 #include "base/util.h"
@@ -92,6 +94,44 @@ static int cmd_down(int argc, char **argv)
 	die(STATUS_USAGE, "down takes nothing but --runtime-dir DIR, a path that starts with /");
 }
 
+/** cmd_status - what `weir up` does */
+static int cmd_status(int argc, char **argv)
+{
+	const char *dir = runtime_dir(argc, argv);
+	char path[CONTROL_PATH_MAX], err[256];
+
+	if (!dir)
+		die(STATUS_USAGE, "status takes nothing but --runtime-dir DIR");
+	if (snprintf(path, sizeof(path), "%s/" CONTROL_SHARED, dir) >= (int)sizeof(path))
+		die(STATUS_USAGE, "--runtime-dir: the name is too long");
+	if (control_ask_at(path, "status", stdout, err, sizeof(err)))
+		die(1, "%s", err);
+	return 0;
+}
+
+static int cmd_up(int argc, char **argv)
+{
+	const struct up_env env = {.names = select_names_host(), .read_file = read_text};
+	static struct up_config cfg; /* large */
+	char err[512] = "";
+	int r;
+
+	config_default_up(&cfg);
+	r = config_parse_up(&cfg, &env, argc, argv, err, sizeof(err));
+	if (r > 0) {
+		config_usage_up(STDOUT_FILENO);
+		r = 0;
+	} else if (r) {
+		log_error("%s", err);
+		r = STATUS_USAGE;
+	} else {
+		log_level = cfg.base.quiet ? LOG_NOTE : cfg.base.verbose ? LOG_DEBUG : LOG_NOTE;
+		r = up_run(&cfg);
+	}
+	config_free_up(&cfg);
+	return r;
+}
+
 /** cmd_flows - the live flows of a running instance, as JSON lines */
 static int cmd_flows(int argc, char **argv)
 {
@@ -128,6 +168,9 @@ static const struct command {
 	 "run COMMAND in a private network namespace and watch what it does;\n"
 	 "                without COMMAND a demo that needs no network",
 	 cmd_run},
+	{"up", "[OPTIONS]",
+	 "watch the chosen users of this host (root); --dry-run shows what that changes", cmd_up},
+	{"status", "[--runtime-dir DIR]", "what the running `weir up` does", cmd_status},
 	{"down", "[--runtime-dir DIR]",
 	 "end `weir up`, and undo all that it, or one that was killed, has changed", cmd_down},
 	{"flows", "[--instance PID]",

@@ -141,7 +141,10 @@ static unsigned count_lines(const struct owner_db *db, const char *name, unsigne
 	unsigned n = 0;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "/proc/%d/net/%s", db->keeper, name);
+	if (db->keeper > 0)
+		snprintf(path, sizeof(path), "/proc/%d/net/%s", db->keeper, name);
+	else
+		snprintf(path, sizeof(path), "/proc/self/net/%s", name);
 	f = fopen(path, "re");
 	if (!f)
 		return 0;

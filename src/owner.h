@@ -82,7 +82,7 @@ struct owner_db;
 
 struct owner_db_config {
 	int diag_fd;	 /* NETLINK_SOCK_DIAG socket opened inside the namespace; owned by the db */
-	pid_t keeper;	 /* root of the tree of processes to search first */
+	pid_t keeper;	 /* root of the tree of processes to search first; 0: our own namespaces */
 	bool whole_proc; /* search all of /proc too (root, foreign namespaces) */
 };
 

@@ -423,12 +423,14 @@ static int poll_timeout(const struct supervisor *s)
 }
 
 /** answer_request - what `weir flows` and its like ask */
-static void answer_request(void *ctx, const char *request, FILE *out)
+static void answer_request(void *ctx, const struct control_peer *who, const char *request,
+			   FILE *out)
 {
 	const struct supervisor *s = ctx;
 
+	(void)who; /* ourselves, or root */
 	if (!strcmp(request, "flows"))
-		workerctl_flows(s->worker, out);
+		workerctl_flows(s->worker, NULL, out);
 	else
 		fprintf(out, "error: no such request\n");
 }

@@ -473,7 +473,7 @@ static bool live_flow(const struct workerctl *w, uint32_t i, struct flow_rec *f)
 	return f->state > FLOW_FREE && f->state < FLOW_STATE_MAX && f->reason == FLOW_ENDED_NOT;
 }
 
-void workerctl_flows(const struct workerctl *w, FILE *out)
+void workerctl_flows(const struct workerctl *w, const uid_t *only, FILE *out)
 {
 	char host[NAMES_HOST_MAX];
 	struct flow_rec f;
@@ -481,7 +481,7 @@ void workerctl_flows(const struct workerctl *w, FILE *out)
 	for (uint32_t i = 0; i < flow_table_entries(w->env.cfg->max_flows); i++) {
 		char *line;
 
-		if (!live_flow(w, i, &f))
+		if (!live_flow(w, i, &f) || (only && f.owner_uid != *only))
 			continue;
 		host_of(w, &f, host);
 		line = record_json(&f, owner_of(w, &f), *host ? host : NULL);

@@ -48,8 +48,11 @@ short workerctl_events(const struct workerctl *w);
 /** workerctl_service - read and answer what has come, bounded */
 void workerctl_service(struct workerctl *w);
 
-/** workerctl_flows - the live flows, one JSON object a line as in the flow log */
-void workerctl_flows(const struct workerctl *w, FILE *out);
+/**
+ * workerctl_flows - the live flows, one JSON object a line as in the flow log
+ * @only: flows whose socket belongs to this user; NULL: all
+ */
+void workerctl_flows(const struct workerctl *w, const uid_t *only, FILE *out);
 
 pid_t workerctl_pid(const struct workerctl *w); /* 0: none */
 bool workerctl_ready(const struct workerctl *w);

@@ -21,7 +21,7 @@
 #include "base/clock.h"
 #include "../lib/tap.h"
 
-static void answer(void *ctx, const char *request, FILE *out)
+static void answer(void *ctx, const struct control_peer *who, const char *request, FILE *out)
 {
 	(void)ctx;
 	if (!strcmp(request, "big")) {

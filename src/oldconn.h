@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * oldconn: the TCP connections that were there before weir selected their owners.
+ *
+ * A connected socket follows new routing rules with its very next packet, and a stack that
+ * has not seen the handshake can do nothing for it. So what sock_diag lists at start goes
+ * into sets of weir's nftables table whose members keep the path they had, and leaves them
+ * when the kernel says that the socket is gone (a later connection may use the same ports).
+ */
+#ifndef WEIR_OLDCONN_H
+#define WEIR_OLDCONN_H
+
+#include "base/addr.h"
+#include "nft.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** struct oldconn_sock - one connected TCP socket of this network namespace */
+struct oldconn_sock {
+	struct addrport local, peer;
+	uint32_t uid;
+	uint8_t state; /* the kernel's TCP_ESTABLISHED ... */
+};
+
+/**
+ * oldconn_dump - every connected TCP socket, both families, but loopback's and TIME_WAIT's
+ * @connecting: those whose handshake is not over as well
+ * @each: non-zero ends the walk and is returned
+ */
+int oldconn_dump(bool connecting, int (*each)(void *ctx, const struct oldconn_sock *s), void *ctx);
+
+struct oldconn; /* those that keep their path */
+
+/** oldconn_new - watches for sockets that end from now on; 0 or -errno */
+int oldconn_new(struct oldconn **out);
+void oldconn_free(struct oldconn *o);
+/**
+ * oldconn_add - note those that are there now and that @wanted (NULL: all) takes
+ *
+ * May be called again: what is known already stays. Returns how many are new, or -errno.
+ */
+int oldconn_add(struct oldconn *o, bool connecting,
+		bool (*wanted)(void *, const struct oldconn_sock *), void *ctx);
+/** oldconn_apply - put what is noted but not there yet into the sets old4 and old6 of @table */
+int oldconn_apply(struct oldconn *o, struct nft *n, const char *table, char *err, size_t errsize);
+/** oldconn_reapply - the table was made anew: everything is missing again */
+void oldconn_reapply(struct oldconn *o);
+
+/** oldconn_fd - becomes readable when sockets have ended; -1: the kernel does not tell */
+int oldconn_fd(const struct oldconn *o);
+/** oldconn_read - take note of what has ended; returns how many of ours have, or -errno */
+int oldconn_read(struct oldconn *o);
+/** oldconn_expire - take those out of the sets; cheap when there are none */
+int oldconn_expire(struct oldconn *o, struct nft *n, const char *table, char *err, size_t errsize);
+/** oldconn_count - how many keep their path */
+size_t oldconn_count(const struct oldconn *o);
+
+#endif

@@ -1,0 +1,743 @@
+/* SPDX-License-Identifier: MIT */
+#include "steer.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <sys/stat.h>
+
+#include "journal.h"
+#include "looptest.h"
+#include "mirror.h"
+#include "netcfg.h"
+#include "nft.h"
+#include "oldconn.h"
+#include "owner_sockdiag.h"
+#include "rtnl.h"
+#include "select_names.h"
+#include "sysctl.h"
+#include "tundev.h"
+#include "watcher.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/util.h"
+
+#define SETTLE_NS (100 * NSEC_PER_MSEC) /* changes of the host come in bursts */
+#define EXPIRE_NS NSEC_PER_SEC		/* connections from before that have ended, together */
+#define LOOK_NS	  (5 * NSEC_PER_SEC)	/* notifications can be lost: look by ourselves */
+#define TXQLEN	  2000			/* packets that wait while a worker starts */
+#define MTU_MIN	  1280
+
+struct steer {
+	struct steer_config sc;
+	struct plan plan;
+	struct plan_input input;
+	struct journal *journal;
+	struct rtnl *rtnl;
+	struct nft *nft;
+	struct mirror mirror;
+	struct oldconn *old;
+	struct watcher *watcher;
+	int ifindex;
+	int rtnl_fd, nft_fd;
+	bool limited;				/* it was said that there are too many routes */
+	bool selected;				/* rules and tables are in force */
+	uint64_t follow_at, expire_at, look_at; /* 0: nothing to do */
+};
+
+/* --- before anything is changed ------------------------------------------------------ */
+
+static int make_plan(struct steer *s, char *err, size_t errsize)
+{
+	const struct select_names *names = select_names_host();
+	const struct selection *sel = &s->sc.up->select;
+	uint64_t id;
+
+	s->input = (struct plan_input){
+		.worker_uid = s->sc.worker->uid,
+		.dev = TUNDEV_NAME,
+		.cgroup_mount = names->cgroup_mount,
+		.n_dns = MIN(s->sc.n_dns, PLAN_DNS_MAX),
+	};
+	for (unsigned i = 0; i < s->input.n_dns; i++)
+		s->input.dns[i] = s->sc.dns[i];
+	for (unsigned i = 0; i < sel->n_cgroups; i++)
+		s->input.cgroup_exists[i] = !select_cgroup_id(sel->cgroups[i].path, &id);
+	return plan_make(&s->plan, s->sc.up, &s->input, err, errsize);
+}
+
+int steer_new(struct steer **out, const struct steer_config *sc, char *err, size_t errsize)
+{
+	struct steer *s = calloc(1, sizeof(*s));
+	int rc;
+
+	*out = s;
+	if (!s) {
+		snprintf(err, errsize, "no memory");
+		return -ENOMEM;
+	}
+	s->sc = *sc;
+	s->rtnl_fd = s->nft_fd = -1;
+	*err = 0;
+	rc = make_plan(s, err, errsize);
+	if (rc && !*err)
+		snprintf(err, errsize, "no plan: %s", strerror(-rc));
+	return rc;
+}
+
+void steer_free(struct steer *s)
+{
+	if (!s)
+		return;
+	oldconn_free(s->old);
+	if (s->journal)
+		journal_close(s->journal);
+	if (s->nft)
+		nft_close(s->nft);
+	if (s->rtnl)
+		rtnl_close(s->rtnl);
+	close_fd(&s->rtnl_fd);
+	close_fd(&s->nft_fd);
+	plan_free(&s->plan);
+	free(s);
+}
+
+void steer_print(const struct steer *s, FILE *f)
+{
+	plan_print(&s->plan, f);
+}
+
+/* --- in ------------------------------------------------------------------------------------ */
+
+__attribute__((format(printf, 4, 5))) static int failed(int rc, char *err, size_t errsize,
+							const char *fmt, ...)
+{
+	va_list ap;
+	size_t n;
+
+	va_start(ap, fmt);
+	vsnprintf(err, errsize, fmt, ap);
+	va_end(ap);
+	n = strlen(err);
+	snprintf(err + n, errsize - n, ": %s", strerror(-rc));
+	return rc;
+}
+
+/** open_journal - the guard that a weir which was killed has left stays until ours is in force */
+static int open_journal(struct steer *s, char *err, size_t errsize)
+{
+	char path[256];
+	int rc;
+
+	if (snprintf(path, sizeof(path), "%s/" JOURNAL_NAME, s->sc.up->runtime_dir) >=
+	    (int)sizeof(path))
+		return failed(-ENAMETOOLONG, err, errsize, "--runtime-dir");
+	if (mkdir(s->sc.up->runtime_dir, 0755) && errno != EEXIST)
+		return failed(-errno, err, errsize, "%s", s->sc.up->runtime_dir);
+	rc = journal_create(path, &s->journal);
+	if (rc == -EEXIST) {
+		log_note("an earlier weir has left changes on this host: they are replaced");
+		rc = journal_load(path, &s->journal, err, errsize);
+		if (rc && *err)
+			return rc;
+	}
+	if (rc == -EBUSY)
+		snprintf(err, errsize, "weir is up already (weir down ends it)");
+	else if (rc)
+		failed(rc, err, errsize, "%s", path);
+	return rc;
+}
+
+static int open_tools(struct steer *s, char *err, size_t errsize)
+{
+	int rc = rtnl_open(&s->rtnl);
+
+	if (rc)
+		return failed(rc, err, errsize, "no rtnetlink");
+	rc = nft_open(&s->nft);
+	if (rc)
+		return failed(rc, err, errsize, "no nftables");
+	rc = oldconn_new(&s->old);
+	if (rc)
+		return failed(rc, err, errsize, "no sock_diag");
+	s->rtnl_fd = rtnl_watch_open();
+	if (s->rtnl_fd < 0)
+		return failed(s->rtnl_fd, err, errsize, "no word of changed routes");
+	s->nft_fd = nft_watch_open();
+	if (s->nft_fd < 0)
+		return failed(s->nft_fd, err, errsize, "no word of changed nftables");
+	return 0;
+}
+
+static int set_sysctls(struct steer *s, char *err, size_t errsize)
+{
+	for (unsigned i = 0; i < s->plan.n_sysctls; i++) {
+		const struct host_sysctl *c = &s->plan.sysctls[i];
+		int rc = journal_sysctl(s->journal, c);
+
+		if (rc && rc != -ENOENT) /* a kernel without IPv6 has none of its settings */
+			return failed(rc, err, errsize, "sysctl %s", c->name);
+	}
+	return 0;
+}
+
+static unsigned device_mtu(const struct steer *s, struct netcfg *nc)
+{
+	struct netcfg_host h;
+
+	if (s->sc.up->base.mtu)
+		return s->sc.up->base.mtu;
+	return !netcfg_read_host(nc, &h) && h.mtu ? MAX(h.mtu, MTU_MIN) : 1500;
+}
+
+static int add_addresses(const struct steer *s, struct netcfg *nc, struct sandbox *sb)
+{
+	const struct config *c = &s->sc.up->base;
+	int rc = 0;
+
+	for (unsigned i = 0; i < c->n_addresses; i++) {
+		const bool v4 = addr_is_v4(&c->addresses[i].addr);
+		int r = netcfg_address_add(nc, s->ifindex, &c->addresses[i], NULL);
+
+		if (!r)
+			*(v4 ? &sb->has4 : &sb->has6) = true;
+		else if (v4 || r != -EACCES) /* IPv6 is switched off here */
+			rc = r;
+	}
+	return rc;
+}
+
+static int furnish(struct steer *s, struct sandbox *sb)
+{
+	const struct netcfg_link quiet = {.no_link_local = true}, up = {.up = true};
+	struct netcfg_link shape = {.txqlen = TXQLEN};
+	struct netcfg *nc;
+	int rc = netcfg_open(&nc);
+
+	if (rc)
+		return rc;
+	sb->mtu = shape.mtu = device_mtu(s, nc);
+	for (unsigned i = 0; i < s->plan.n_dev_sysctls; i++)
+		sysctl_write(s->plan.dev_sysctls[i].name, s->plan.dev_sysctls[i].value);
+	rc = netcfg_link_set(nc, s->ifindex, &shape);
+	if (!rc)
+		netcfg_link_set(nc, s->ifindex, &quiet);
+	if (!rc)
+		rc = netcfg_link_set(nc, s->ifindex, &up);
+	if (!rc)
+		rc = add_addresses(s, nc, sb);
+	netcfg_close(nc);
+	return rc;
+}
+
+static int make_device(struct steer *s, struct sandbox *sb, char *err, size_t errsize)
+{
+	struct tundev t;
+	int rc;
+
+	if (if_nametoindex(TUNDEV_NAME)) {
+		snprintf(err, errsize, "there is a device %s already", TUNDEV_NAME);
+		return -EEXIST;
+	}
+	rc = journal_link(s->journal, TUNDEV_NAME);
+	if (rc)
+		return failed(rc, err, errsize, "device %s", TUNDEV_NAME);
+	rc = tundev_open(&t);
+	if (rc) {
+		journal_take_back(s->journal);
+		return failed(rc, err, errsize, "no TUN device (/dev/net/tun)");
+	}
+	sb->tun_fd = t.fd;
+	sb->tso = t.tso;
+	sb->uso = t.uso;
+	s->ifindex = t.ifindex;
+	rc = furnish(s, sb);
+	return rc ? failed(rc, err, errsize, "device %s", TUNDEV_NAME) : 0;
+}
+
+/** update_routes - the mirrored ones; says what can't be mirrored, once in a row */
+static int update_routes(struct steer *s)
+{
+	struct mirror_report report;
+	int rc = mirror_update(&s->mirror, &report);
+
+	if (rc)
+		return rc;
+	if (report.limited && !s->limited)
+		log_note(
+			"this host has more than %d routes: only the default way is mirrored, so all "
+			"destinations are seen from its source address",
+			RTNL_ROUTES_MAX);
+	s->limited = report.limited;
+	if (report.failed)
+		log_warn("a route of table %u can't be set: %s", s->mirror.table,
+			 strerror(-report.failed));
+	if (report.added + report.replaced + report.deleted)
+		log_debug("routes: %u added, %u replaced, %u deleted", report.added,
+			  report.replaced, report.deleted);
+	return 0;
+}
+
+static int mirror_routes(struct steer *s, char *err, size_t errsize)
+{
+	int rc = journal_table_routes(s->journal, s->sc.up->table);
+
+	s->mirror = (struct mirror){
+		.nl = s->rtnl,
+		.table = s->sc.up->table,
+		.ifindex = (unsigned)s->ifindex,
+		.uid = s->sc.worker->uid,
+	};
+	if (!rc)
+		rc = update_routes(s);
+	return rc ? failed(rc, err, errsize, "the host's routes") : 0;
+}
+
+static int start_watcher(struct steer *s, char *err, size_t errsize)
+{
+	int rc = watcher_start(&s->watcher, s->journal);
+
+	return rc ? failed(rc, err, errsize, "no watcher process") : 0;
+}
+
+int steer_open(struct steer *s, struct sandbox *sb, char *err, size_t errsize)
+{
+	int rc = open_tools(s, err, errsize);
+
+	if (!rc)
+		rc = open_journal(s, err, errsize);
+	if (!rc)
+		rc = start_watcher(s, err, errsize);
+	if (!rc)
+		rc = set_sysctls(s, err, errsize);
+	if (!rc)
+		rc = make_device(s, sb, err, errsize);
+	if (!rc)
+		rc = mirror_routes(s, err, errsize);
+	return rc;
+}
+
+/* --- the path of the selected ------------------------------------------------------------------
+ */
+
+static int add_routes(struct steer *s, bool only_guard, char *err, size_t errsize)
+{
+	for (unsigned i = 0; i < s->plan.n_routes; i++) {
+		const struct plan_route *r = &s->plan.routes[i];
+		int rc = only_guard && !r->guard
+				 ? 0
+				 : journal_route(s->journal, s->rtnl, &r->route, r->guard);
+
+		/* Without IPv6 there is nothing to keep closed. */
+		if (rc && !(r->route.v6 && (rc == -EOPNOTSUPP || rc == -EAFNOSUPPORT)))
+			return failed(rc, err, errsize, "route of table %u", r->route.table);
+	}
+	return 0;
+}
+
+static int add_rules(struct steer *s, bool only_guard, char *err, size_t errsize)
+{
+	for (unsigned i = 0; i < s->plan.n_rules; i++) {
+		const struct plan_rule *r = &s->plan.rules[i];
+		int rc = only_guard && !r->guard
+				 ? 0
+				 : journal_rule(s->journal, s->rtnl, &r->rule, r->guard);
+
+		if (rc && !(r->rule.v6 && (rc == -EOPNOTSUPP || rc == -EAFNOSUPPORT)))
+			return failed(rc, err, errsize, "rule of pref %u", r->rule.pref);
+	}
+	return 0;
+}
+
+static int apply_cgroups(struct steer *s, char *err, size_t errsize)
+{
+	char text[1024];
+
+	for (unsigned i = 0; i < s->sc.up->select.n_cgroups; i++) {
+		int rc;
+
+		if (!s->input.cgroup_exists[i])
+			continue;
+		rc = plan_cgroup_text(text, sizeof(text), s->sc.up, &s->input, i, true);
+		if (rc >= 0 && *text)
+			rc = nft_apply(s->nft, text, err, errsize);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/** fresh - text that makes a table as if it had not been there; free it */
+static char *fresh(const char *table, const char *text)
+{
+	char *out;
+
+	if (asprintf(&out, "table inet %s\ndelete table inet %s\n%s", table, table, text) < 0)
+		return NULL;
+	return out;
+}
+
+static int apply_table(struct steer *s, const char *table, const char *text, bool guard, char *err,
+		       size_t errsize)
+{
+	char *all = fresh(table, text);
+	int rc;
+
+	if (!all)
+		return -ENOMEM;
+	rc = journal_nft(s->journal, s->nft, table, all, guard, err, errsize);
+	free(all);
+	return rc;
+}
+
+static bool may_be_selected(void *ctx, const struct oldconn_sock *sock)
+{
+	const struct steer *s = ctx;
+
+	return sock->uid != s->sc.worker->uid && select_matches_uid(&s->sc.up->select, sock->uid);
+}
+
+struct taking {
+	const struct steer *s;
+	int diag_fd;
+	unsigned n;
+};
+
+static int take_one(void *ctx, const struct oldconn_sock *sock)
+{
+	struct taking *t = ctx;
+	const struct owner_query q = {
+		.proto = IPPROTO_TCP,
+		.app = sock->local,
+		.net = sock->peer,
+	};
+
+	if (may_be_selected((void *)(uintptr_t)t->s, sock) &&
+	    !owner_sockdiag_destroy(t->diag_fd, &q))
+		t->n++;
+	return 0;
+}
+
+/** take_over - what is connected already is ended, so that it comes back by weir */
+static void take_over(struct steer *s)
+{
+	struct taking t = {.s = s, .diag_fd = owner_sockdiag_open()};
+
+	if (t.diag_fd < 0) {
+		log_warn("--take-over: connections can't be ended: %s", strerror(-t.diag_fd));
+		return;
+	}
+	oldconn_dump(true, take_one, &t);
+	close(t.diag_fd);
+	if (t.n)
+		log_note("ended %u connection%s from before", t.n, t.n == 1 ? "" : "s");
+}
+
+/** keep_paths - connections that are there now; @connecting: those on their way as well */
+static int keep_paths(struct steer *s, bool connecting, char *err, size_t errsize)
+{
+	int rc;
+
+	if (s->sc.up->take_over)
+		return 0;
+	rc = oldconn_add(s->old, connecting, may_be_selected, s);
+	if (rc < 0)
+		return failed(rc, err, errsize, "connections from before can't be listed");
+	return oldconn_apply(s->old, s->nft, PLAN_GUARD_TABLE, err, errsize);
+}
+
+/** forget_changes - what the watches tell now is what we did ourselves */
+static void forget_changes(struct steer *s)
+{
+	rtnl_watch_read(s->rtnl_fd, s->rtnl);
+	nft_watch_read(s->nft_fd, s->nft);
+}
+
+static int test_loop(struct steer *s, char *err, size_t errsize)
+{
+	int rc = looptest(s->sc.worker, s->ifindex);
+
+	if (rc == -ELOOP) {
+		snprintf(err, errsize,
+			 "what user %s sends comes back through %s: another rule or "
+			 "nftables chain of this host sends it there",
+			 s->sc.worker->name, TUNDEV_NAME);
+		return rc;
+	}
+	return rc ? failed(rc, err, errsize, "the loop test") : 0;
+}
+
+static int close_path(struct steer *s, char *err, size_t errsize)
+{
+	int rc = apply_table(s, PLAN_GUARD_TABLE, s->plan.guard_nft, s->plan.has_guard, err,
+			     errsize);
+
+	if (!rc)
+		rc = keep_paths(s, true, err, errsize);
+	return rc;
+}
+
+static void say_undo(void *ctx, const char *line)
+{
+	(void)ctx;
+	log_debug("%s", line);
+}
+
+int steer_select(struct steer *s, char *err, size_t errsize)
+{
+	int rc;
+
+	*err = 0;
+	rc = add_routes(s, false, err, errsize);
+	if (!rc)
+		rc = close_path(s, err, errsize);
+	if (!rc)
+		rc = apply_table(s, PLAN_TABLE, s->plan.nft, false, err, errsize);
+	if (!rc)
+		rc = apply_cgroups(s, err, errsize);
+	if (!rc)
+		rc = add_rules(s, false, err, errsize);
+	/*
+	 * Those that became connected before the last rule was there. No worker answers yet, so
+	 * none of them came by weir.
+	 */
+	if (!rc)
+		rc = keep_paths(s, false, err, errsize);
+	if (!rc && s->sc.up->take_over)
+		take_over(s);
+	if (!rc)
+		rc = test_loop(s, err, errsize);
+	if (!rc) /* what an earlier weir left and this one does not need */
+		journal_settle(s->journal, s->rtnl, s->nft, say_undo, NULL);
+	if (rc && !*err)
+		snprintf(err, errsize, "%s", strerror(-rc));
+	s->selected = !rc;
+	s->look_at = clock_mono_ns() + LOOK_NS;
+	forget_changes(s);
+	return rc;
+}
+
+int steer_guard(struct steer *s, char *err, size_t errsize)
+{
+	int rc = open_tools(s, err, errsize);
+
+	if (!rc)
+		rc = open_journal(s, err, errsize);
+	if (!rc)
+		rc = add_routes(s, true, err, errsize);
+	if (!rc && s->plan.has_guard)
+		rc = close_path(s, err, errsize);
+	if (!rc)
+		rc = add_rules(s, true, err, errsize);
+	if (!rc)
+		journal_settle(s->journal, s->rtnl, s->nft, say_undo, NULL);
+	return rc;
+}
+
+/* --- out ----------------------------------------------------------------------------------------
+ */
+
+int steer_undo(struct steer *s)
+{
+	int rc = 0;
+
+	s->selected = false;
+	if (s->journal) {
+		rc = journal_undo(s->journal, s->rtnl, s->nft, UNDO_ALL, say_undo, NULL);
+		if (rc)
+			log_error("not everything could be taken back (%s): see %s/journal and "
+				  "`weir down`",
+				  strerror(-rc), s->sc.up->runtime_dir);
+	}
+	watcher_stop(s->watcher);
+	s->watcher = NULL;
+	return rc;
+}
+
+void steer_watch(struct steer *s, pid_t pid)
+{
+	int rc = watcher_watch(s->watcher, pid);
+
+	if (rc)
+		log_debug("the watcher can't watch %d: %s", (int)pid, strerror(-rc));
+}
+
+void steer_child_ended(struct steer *s, pid_t pid)
+{
+	if (pid == watcher_pid(s->watcher))
+		s->look_at = clock_mono_ns();
+}
+
+void steer_leave(struct steer *s)
+{
+	watcher_stop(s->watcher);
+	s->watcher = NULL;
+}
+
+/* --- in force ----------------------------------------------------------------------------------
+ */
+
+static unsigned restore_rules(struct steer *s)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < s->plan.n_rules; i++) {
+		int rc = rtnl_rule_add(s->rtnl, &s->plan.rules[i].rule);
+
+		if (!rc)
+			n++;
+		else if (rc != -EEXIST && !s->plan.rules[i].rule.v6)
+			log_warn("rule of pref %u can't be put back: %s",
+				 s->plan.rules[i].rule.pref, strerror(-rc));
+	}
+	return n;
+}
+
+static void restore_routes(struct steer *s)
+{
+	int rc;
+
+	for (unsigned i = 0; i < s->plan.n_routes; i++)
+		rtnl_route_replace(s->rtnl, &s->plan.routes[i].route);
+	rc = update_routes(s);
+	if (rc)
+		log_warn("the host's routes can't be followed: %s", strerror(-rc));
+}
+
+/** restore_table - the whole of it: what is missing in it can't be told from here */
+static void restore_table(struct steer *s, const char *table, const char *text)
+{
+	char err[256] = "";
+	char *all = fresh(table, text);
+	int rc = all ? nft_apply(s->nft, all, err, sizeof(err)) : -ENOMEM;
+
+	free(all);
+	if (rc)
+		log_error("nftables table %s can't be put back: %s", table,
+			  *err ? err : strerror(-rc));
+}
+
+static void restore_tables(struct steer *s)
+{
+	char err[256] = "";
+
+	restore_table(s, PLAN_GUARD_TABLE, s->plan.guard_nft);
+	restore_table(s, PLAN_TABLE, s->plan.nft);
+	oldconn_reapply(s->old);
+	if (oldconn_apply(s->old, s->nft, PLAN_GUARD_TABLE, err, sizeof(err)) ||
+	    apply_cgroups(s, err, sizeof(err)))
+		log_error("nftables: %s", err);
+}
+
+static void follow(struct steer *s)
+{
+	unsigned n = restore_rules(s);
+
+	if (n)
+		log_note("put back %u policy rule%s that somebody removed", n, n == 1 ? "" : "s");
+	restore_routes(s);
+	rtnl_watch_read(s->rtnl_fd, s->rtnl);
+}
+
+static void check_tables(struct steer *s, bool removed)
+{
+	if (!removed && nft_table_exists(s->nft, PLAN_GUARD_TABLE) &&
+	    nft_table_exists(s->nft, PLAN_TABLE))
+		return;
+	restore_tables(s);
+	log_note("put back weir's nftables tables, which somebody changed or removed");
+	nft_watch_read(s->nft_fd, s->nft);
+}
+
+static void look(struct steer *s)
+{
+	check_tables(s, false);
+	follow(s);
+	if (watcher_alive(s->watcher))
+		return;
+	log_warn("the watcher process is gone: another one starts");
+	if (watcher_restart(s->watcher))
+		log_error("no watcher process: should weir be killed, only `weir down` takes its "
+			  "changes back");
+}
+
+static void expire(struct steer *s)
+{
+	char err[256] = "";
+
+	if (oldconn_expire(s->old, s->nft, PLAN_GUARD_TABLE, err, sizeof(err)))
+		log_warn("connections from before: %s", err);
+}
+
+int steer_pollfds(const struct steer *s, struct pollfd *p)
+{
+	const int fds[] = {s->rtnl_fd, s->nft_fd, oldconn_fd(s->old), watcher_fd(s->watcher)};
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		p[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+	return ARRAY_SIZE(fds);
+}
+
+static bool due(uint64_t *at, uint64_t now)
+{
+	if (!*at || *at > now)
+		return false;
+	*at = 0;
+	return true;
+}
+
+static void note(uint64_t *at, uint64_t when)
+{
+	if (!*at)
+		*at = when;
+}
+
+void steer_serve(struct steer *s, const struct pollfd *p, int n)
+{
+	const uint64_t now = clock_mono_ns();
+
+	if (!s->selected || n < STEER_FDS)
+		return;
+	if (p[0].revents && rtnl_watch_read(s->rtnl_fd, s->rtnl))
+		note(&s->follow_at, now + SETTLE_NS);
+	if (p[1].revents && nft_watch_read(s->nft_fd, s->nft))
+		check_tables(s, true);
+	if (p[2].revents && oldconn_read(s->old) > 0)
+		note(&s->expire_at, now + EXPIRE_NS);
+	if (p[3].revents)
+		s->look_at = now;
+	if (due(&s->follow_at, now))
+		follow(s);
+	if (due(&s->expire_at, now))
+		expire(s);
+	if (due(&s->look_at, now)) {
+		look(s);
+		s->look_at = now + LOOK_NS;
+	}
+}
+
+uint64_t steer_deadline(const struct steer *s)
+{
+	uint64_t at = s->look_at;
+
+	if (s->follow_at)
+		at = MIN(at, s->follow_at);
+	return s->expire_at ? MIN(at, s->expire_at) : at;
+}
+
+void steer_status(const struct steer *s, FILE *f)
+{
+	const struct selection *sel = &s->sc.up->select;
+	char text[128];
+
+	for (unsigned i = 0; i < sel->n; i++)
+		fprintf(f, "selected: %s%s\n", select_text(&sel->list[i], sel, text, sizeof(text)),
+			sel->list[i].fail_open ? " (fail-open)" : "");
+	fprintf(f, "connections from before: %zu\n", oldconn_count(s->old));
+}

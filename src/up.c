@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * up: the second door to the engine. The same worker as that of `weir run` relays, but what
+ * reaches it comes from the host's own programs, by rules that steer.c puts in force.
+ *
+ * Order of a start: what needs no change of the host first (the worker's user, sockets for
+ * captured look-ups, the plan), then the device and its routes, then the guard and the rules,
+ * and the worker last. What arrives in between waits in the device's queue. An end is the
+ * mirror of it, except that the worker goes first: it resets what it relays while the programs
+ * still hear it.
+ */
+#include "up.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <netinet/in.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "control.h"
+#include "hostdns.h"
+#include "isolate.h"
+#include "notify.h"
+#include "owner.h"
+#include "owner_sockdiag.h"
+#include "plan.h"
+#include "record.h"
+#include "sandbox.h"
+#include "steer.h"
+#include "workerctl.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/util.h"
+
+#define STATUS_FAILED  126
+#define STOP_NS	       (5 * NSEC_PER_SEC)
+#define FLUSH_RETRY_NS (100 * NSEC_PER_MSEC)
+#define RESOLV_CONF    "/etc/resolv.conf"
+
+enum phase { STARTING, RUNNING, STOPPING, DONE };
+
+struct up {
+	const struct up_config *c;
+	struct isolate_user user;
+	struct sandbox sandbox; /* of which a host needs the device, the resolvers and the MTU */
+	struct plan_dns dns[PLAN_DNS_MAX];
+	struct steer *steer;
+	struct record *record;
+	struct owner_db *db;
+	struct workerctl *worker;
+	struct workerctl_env env;
+	struct control *control;
+	sigset_t orig;
+	int sig_fd, diag_fd;
+	enum phase phase;
+	uint64_t deadline;    /* of STOPPING */
+	uint64_t watchdog_ns; /* 0: nobody watches over us */
+	uint64_t watchdog_at;
+	bool flush_left;
+	int status;
+};
+
+/* --- phases -------------------------------------------------------------------------- */
+
+static void stop(struct up *u, int status)
+{
+	if (u->phase >= STOPPING)
+		return;
+	notify("STOPPING=1");
+	u->status = status;
+	u->phase = DONE;
+	if (!workerctl_pid(u->worker))
+		return;
+	workerctl_stop(u->worker);
+	u->phase = STOPPING;
+	u->deadline = clock_mono_ns() + STOP_NS;
+}
+
+static void check_worker(struct up *u)
+{
+	if (u->phase != STARTING || !workerctl_ready(u->worker))
+		return;
+	u->phase = RUNNING;
+	log_note("up: process %d watches over the selected traffic", (int)getpid());
+	notify("READY=1");
+}
+
+static void worker_ended(struct up *u, int status)
+{
+	int rc = workerctl_ended(u->worker, status, u->phase == STOPPING);
+
+	if (u->phase == STOPPING) {
+		u->phase = DONE;
+	} else if (rc) {
+		if (u->phase == STARTING)
+			log_error("the worker did not start");
+		else if (rc != -ELOOP)
+			log_error("no new worker: %s", strerror(-rc));
+		stop(u, STATUS_FAILED);
+	} else {
+		steer_watch(u->steer, workerctl_pid(u->worker));
+	}
+}
+
+static void reap(struct up *u)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == workerctl_pid(u->worker))
+			worker_ended(u, status);
+		else
+			steer_child_ended(u->steer, pid);
+	}
+}
+
+static void read_signals(struct up *u)
+{
+	struct signalfd_siginfo si;
+
+	while (read(u->sig_fd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+		switch (si.ssi_signo) {
+		case SIGCHLD:
+			reap(u);
+			break;
+		case SIGINT:
+		case SIGTERM:
+			stop(u, 0);
+			break;
+		}
+	}
+}
+
+static int watch_signals(struct up *u)
+{
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGPIPE, SIGXFSZ};
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaddset(&set, signals[i]);
+	sigprocmask(SIG_BLOCK, &set, &u->orig);
+	u->sig_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	return u->sig_fd < 0 ? -errno : 0;
+}
+
+/* --- the loop ---------------------------------------------------------------------------- */
+
+static void answer_status(const struct up *u, const struct control_peer *who, FILE *out)
+{
+	fprintf(out, "weir up: process %d, worker %d, %s\n", (int)getpid(),
+		(int)workerctl_pid(u->worker), u->phase == RUNNING ? "running" : "not ready");
+	if (who->full)
+		steer_status(u->steer, out);
+}
+
+static void answer_request(void *ctx, const struct control_peer *who, const char *request,
+			   FILE *out)
+{
+	const struct up *u = ctx;
+
+	if (!strcmp(request, "flows"))
+		workerctl_flows(u->worker, who->full ? NULL : &who->uid, out);
+	else if (!strcmp(request, "status"))
+		answer_status(u, who, out);
+	else
+		fprintf(out, "error: no such request\n");
+}
+
+static int poll_timeout(const struct up *u)
+{
+	const uint64_t now = clock_mono_ns();
+	uint64_t at = steer_deadline(u->steer);
+
+	if (u->deadline)
+		at = MIN(at, u->deadline);
+	if (u->watchdog_ns)
+		at = MIN(at, u->watchdog_at);
+	if (u->flush_left)
+		at = MIN(at, now + FLUSH_RETRY_NS);
+	return at <= now ? 0 : (int)MIN((at - now) / NSEC_PER_MSEC + 1, 3600000ULL);
+}
+
+static void deadlines(struct up *u)
+{
+	const uint64_t now = clock_mono_ns();
+
+	if (u->deadline && now >= u->deadline) {
+		workerctl_kill(u->worker);
+		u->deadline = 0;
+	}
+	if (u->watchdog_ns && now >= u->watchdog_at) {
+		notify("WATCHDOG=1");
+		u->watchdog_at = now + u->watchdog_ns;
+	}
+}
+
+#define POLL_OWN 2
+
+static void turn(struct up *u)
+{
+	struct pollfd p[POLL_OWN + STEER_FDS + CONTROL_FDS_MAX] = {
+		{.fd = u->sig_fd, .events = POLLIN},
+		{.fd = workerctl_fd(u->worker), .events = workerctl_events(u->worker)},
+	};
+	const int changes = steer_pollfds(u->steer, p + POLL_OWN);
+	const int asking = control_pollfds(u->control, p + POLL_OWN + changes);
+
+	if (poll(p, (nfds_t)(POLL_OWN + changes + asking), poll_timeout(u)) < 0)
+		return;
+	control_serve(u->control, p + POLL_OWN + changes, asking, answer_request, u);
+	if (p[1].revents)
+		workerctl_service(u->worker);
+	if (u->phase < STOPPING)
+		steer_serve(u->steer, p + POLL_OWN, changes);
+	if (p[0].revents)
+		read_signals(u);
+	check_worker(u);
+	u->flush_left = record_flush(u->record) > 0;
+	deadlines(u);
+}
+
+/* --- start ----------------------------------------------------------------------------------- */
+
+static int find_worker_user(struct up *u)
+{
+	const char *name = u->c->worker_user;
+	int rc = isolate_find_user(name, &u->user);
+
+	if (rc == -EPERM)
+		log_error("--worker-user %s: root can't be the worker's user", name);
+	else if (rc)
+		log_error("there is no user \"%s\" for the worker; make one with: useradd --system "
+			  "--no-create-home --shell /usr/sbin/nologin %s (or --worker-user NAME)",
+			  name, name);
+	return rc;
+}
+
+static int bind_any_port(struct addr on, int type, uint16_t *port)
+{
+	struct addrport at = {.addr = on};
+	struct sockaddr_storage ss;
+	socklen_t len = addr_to_sockaddr(&at, &ss);
+	int fd = socket(ss.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), rc = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (bind(fd, (struct sockaddr *)&ss, len) || (type == SOCK_STREAM && listen(fd, 128)) ||
+	    getsockname(fd, (struct sockaddr *)&ss, &len))
+		rc = -errno;
+	else
+		rc = addr_from_sockaddr((struct sockaddr *)&ss, &at);
+	if (rc) {
+		close_fd(&fd);
+		return rc;
+	}
+	*port = at.port;
+	return fd;
+}
+
+/** capture_one - a socket of each kind that look-ups to resolver @a are redirected to */
+static int capture_one(struct up *u, const struct addr *a)
+{
+	struct sandbox_dns *d = &u->sandbox.dns[u->sandbox.n_dns];
+	struct plan_dns *p = &u->dns[u->sandbox.n_dns];
+	struct addr on;
+
+	addr_parse(addr_is_v4(a) ? "127.0.0.1" : "::1", &on);
+	d->addr = d->outside = p->addr = *a;
+	d->udp_fd = bind_any_port(on, SOCK_DGRAM, &p->udp_port);
+	if (d->udp_fd < 0)
+		return d->udp_fd;
+	d->tcp_fd = bind_any_port(on, SOCK_STREAM, &p->tcp_port);
+	if (d->tcp_fd < 0) {
+		close_fd(&d->udp_fd);
+		return d->tcp_fd;
+	}
+	u->sandbox.n_dns++;
+	return 0;
+}
+
+static void capture_dns(struct up *u)
+{
+	static struct hostdns_conf conf; /* large */
+	struct hostdns *h = &conf.dns;
+	char text[ADDR_STRLEN];
+
+	if (u->c->dns_pass)
+		return;
+	hostdns_read(RESOLV_CONF, &conf);
+	hostdns_local(h, NULL, 0);
+	for (unsigned i = 0; i < h->n && i < MIN(PLAN_DNS_MAX, SANDBOX_DNS_MAX); i++) {
+		int rc = capture_one(u, &h->addr[i]);
+
+		if (rc)
+			log_warn("look-ups by %s are not captured: %s",
+				 addr_format(&h->addr[i], text), strerror(-rc));
+	}
+	if (hostdns_mask_needed() > 0)
+		log_note("systemd-resolved or nscd runs here: look-ups by its own socket "
+			 "(nss-resolve, nscd) are asked by it, not by the selected users, and not "
+			 "seen");
+}
+
+static int open_record(struct up *u)
+{
+	const struct config *c = &u->c->base;
+	const struct record_config rc = {
+		.log = c->log,
+		.table = !c->quiet,
+		.live = c->live,
+		.out_fd = STDERR_FILENO,
+	};
+	char err[256] = "";
+	int r = record_new(&rc, &u->record, err, sizeof(err));
+
+	if (r)
+		log_error("%s", *err ? err : strerror(-r));
+	return r;
+}
+
+static int open_worker(struct up *u)
+{
+	struct owner_db_config oc = {.whole_proc = true};
+	int rc;
+
+	u->diag_fd = owner_sockdiag_open();
+	oc.diag_fd = owner_sockdiag_open();
+	if (u->diag_fd < 0 || oc.diag_fd < 0) {
+		log_error("sockets can't be looked up: no sock_diag");
+		return -EOPNOTSUPP;
+	}
+	u->db = owner_db_new(&oc);
+	u->env = (struct workerctl_env){
+		.cfg = &u->c->base,
+		.sandbox = &u->sandbox,
+		.record = u->record,
+		.db = u->db,
+		.diag_fd = u->diag_fd,
+		.user = &u->user,
+	};
+	u->worker = u->db ? workerctl_new(&u->env) : NULL;
+	rc = u->worker ? workerctl_start(u->worker) : -ENOMEM;
+	if (rc)
+		log_error("no worker: %s", strerror(-rc));
+	return rc;
+}
+
+static int steer_in(struct up *u)
+{
+	char err[512] = "";
+	int rc = steer_open(u->steer, &u->sandbox, err, sizeof(err));
+
+	if (!rc)
+		rc = steer_select(u->steer, err, sizeof(err));
+	if (rc)
+		log_error("%s", err);
+	return rc;
+}
+
+static int plan_in(struct up *u)
+{
+	const struct steer_config sc = {
+		.up = u->c,
+		.worker = &u->user,
+		.dns = u->dns,
+		.n_dns = u->sandbox.n_dns,
+	};
+	char err[512] = "";
+	int rc = steer_new(&u->steer, &sc, err, sizeof(err));
+
+	if (rc)
+		log_error("%s", err);
+	return rc;
+}
+
+/** open_control - root and group weir may ask everything, a user what is their own */
+static void open_control(struct up *u)
+{
+	const struct group *gr = getgrnam("weir");
+	char path[CONTROL_PATH_MAX];
+	int rc = -ENAMETOOLONG;
+
+	if (snprintf(path, sizeof(path), "%s/" CONTROL_SHARED, u->c->runtime_dir) <
+	    (int)sizeof(path))
+		rc = control_open_shared(path, gr ? gr->gr_gid : (gid_t)-1, &u->control);
+	if (rc)
+		log_note("no control socket, so `weir flows` won't find this one: %s",
+			 strerror(-rc));
+}
+
+static int set_up(struct up *u)
+{
+	int rc = open_record(u);
+
+	if (!rc)
+		rc = watch_signals(u);
+	if (!rc)
+		rc = steer_in(u);
+	if (!rc)
+		rc = open_worker(u);
+	if (rc)
+		return rc;
+	steer_watch(u->steer, workerctl_pid(u->worker));
+	open_control(u);
+	u->watchdog_ns = notify_interval();
+	u->watchdog_at = clock_mono_ns() + u->watchdog_ns;
+	return 0;
+}
+
+static void close_sandbox(struct sandbox *sb)
+{
+	close_fd(&sb->tun_fd);
+	for (unsigned i = 0; i < sb->n_dns; i++) {
+		close_fd(&sb->dns[i].udp_fd);
+		close_fd(&sb->dns[i].tcp_fd);
+	}
+}
+
+static void tear_down(struct up *u)
+{
+	control_close(u->control);
+	workerctl_free(u->worker);
+	if (u->steer && steer_undo(u->steer) && !u->status)
+		u->status = STATUS_FAILED;
+	close_sandbox(&u->sandbox);
+	owner_db_free(u->db);
+	close_fd(&u->diag_fd);
+	if (u->record) {
+		record_finish(u->record);
+		if (u->phase == DONE)
+			record_table(u->record);
+		record_free(u->record);
+	}
+	close_fd(&u->sig_fd);
+}
+
+static int lockdown(struct up *u)
+{
+	char err[512] = "";
+	int rc = steer_guard(u->steer, err, sizeof(err));
+
+	if (rc) {
+		log_error("%s", err);
+		steer_undo(u->steer);
+	} else {
+		steer_leave(u->steer);
+	}
+	return rc ? STATUS_FAILED : 0;
+}
+
+int up_run(const struct up_config *c)
+{
+	static struct up u;
+
+	u.c = c;
+	u.sig_fd = u.diag_fd = -1;
+	u.sandbox = (struct sandbox){
+		.ctl_fd = -1,
+		.tun_fd = -1,
+		.diag_fd = -1,
+		.netns_fd = -1,
+		.documentation = true, /* no address of the host's means another one here */
+	};
+	u.status = STATUS_FAILED;
+	if (find_worker_user(&u))
+		return STATUS_FAILED;
+	capture_dns(&u);
+	if (plan_in(&u)) {
+		steer_free(u.steer);
+		return STATUS_FAILED;
+	}
+	if (c->dry_run) {
+		steer_print(u.steer, stdout);
+		u.status = 0;
+	} else if (geteuid()) {
+		log_error("weir up needs root: it changes the host's routing");
+	} else if (c->lockdown) {
+		u.status = lockdown(&u);
+	} else {
+		if (!set_up(&u)) {
+			while (u.phase != DONE)
+				turn(&u);
+		}
+		tear_down(&u);
+	}
+	steer_free(u.steer);
+	return u.status;
+}
