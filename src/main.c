@@ -109,26 +109,51 @@ static int cmd_status(int argc, char **argv)
 	return 0;
 }
 
-static int cmd_up(int argc, char **argv)
+struct words {
+	int argc;
+	char **argv;
+};
+
+static int parse_up(void *ctx, struct up_config **out, char *err, size_t errsize)
 {
 	const struct up_env env = {.names = select_names_host(), .read_file = read_text};
-	static struct up_config cfg; /* large */
-	char err[512] = "";
+	const struct words *w = ctx;
 	int r;
 
-	config_default_up(&cfg);
-	r = config_parse_up(&cfg, &env, argc, argv, err, sizeof(err));
+	*out = malloc(sizeof(**out));
+	if (!*out) {
+		snprintf(err, errsize, "no memory");
+		return -ENOMEM;
+	}
+	config_default_up(*out);
+	r = config_parse_up(*out, &env, w->argc, w->argv, err, errsize);
+	if (r) {
+		config_free_up(*out);
+		free(*out);
+		*out = NULL;
+	}
+	return r;
+}
+
+static int cmd_up(int argc, char **argv)
+{
+	struct words words = {argc, argv};
+	struct up_config *cfg;
+	char err[512] = "";
+	int r = parse_up(&words, &cfg, err, sizeof(err));
+
 	if (r > 0) {
 		config_usage_up(STDOUT_FILENO);
-		r = 0;
-	} else if (r) {
-		log_error("%s", err);
-		r = STATUS_USAGE;
-	} else {
-		log_level = cfg.base.quiet ? LOG_NOTE : cfg.base.verbose ? LOG_DEBUG : LOG_NOTE;
-		r = up_run(&cfg);
+		return 0;
 	}
-	config_free_up(&cfg);
+	if (r) {
+		log_error("%s", err);
+		return STATUS_USAGE;
+	}
+	log_level = cfg->base.verbose ? LOG_DEBUG : LOG_NOTE;
+	r = up_run(cfg, parse_up, &words);
+	config_free_up(cfg);
+	free(cfg);
 	return r;
 }
 

@@ -308,12 +308,47 @@ int oldconn_apply(struct oldconn *o, struct nft *n, const char *table, char *err
 	return rc;
 }
 
-void oldconn_reapply(struct oldconn *o)
+static void forget_ended(struct oldconn *o)
 {
+	size_t kept = 0;
+
 	for (size_t i = 0; i < o->n; i++) {
-		if (o->e[i].member == IN_SET)
-			o->e[i].member = NOTED;
+		if (o->e[i].member < ENDED)
+			o->e[kept++] = o->e[i];
 	}
+	o->n = kept;
+	o->ended = 0;
+}
+
+static void print_family(const struct oldconn *o, const char *table, bool v4, FILE *f)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < o->n; i++) {
+		const struct entry *e = &o->e[i];
+
+		if (e->member >= ENDED || addr_is_v4(&e->local.addr) != v4)
+			continue;
+		if (count++ % ELEMENTS == 0)
+			fprintf(f, "%sadd element inet %s %s { ", count > 1 ? "}\n" : "", table,
+				v4 ? "old4" : "old6");
+		print_entry(f, e);
+	}
+	if (count)
+		fputs("}\n", f);
+}
+
+void oldconn_print(const struct oldconn *o, const char *table, FILE *f)
+{
+	print_family(o, table, true, f);
+	print_family(o, table, false, f);
+}
+
+void oldconn_printed(struct oldconn *o)
+{
+	forget_ended(o);
+	for (size_t i = 0; i < o->n; i++)
+		o->e[i].member = IN_SET;
 }
 
 /* --- the end of each ------------------------------------------------------------------------ */
@@ -349,18 +384,6 @@ int oldconn_read(struct oldconn *o)
 	return n < 0 && errno != EAGAIN && errno != EINTR ? -errno : (int)(o->ended - before);
 }
 
-static void forget_ended(struct oldconn *o)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < o->n; i++) {
-		if (o->e[i].member < ENDED)
-			o->e[kept++] = o->e[i];
-	}
-	o->n = kept;
-	o->ended = 0;
-}
-
 /** refill - the sets as they should be; somebody else may have changed them */
 static int refill(struct oldconn *o, struct nft *n, const char *table, char *err, size_t errsize)
 {
@@ -373,7 +396,8 @@ static int refill(struct oldconn *o, struct nft *n, const char *table, char *err
 	if (rc)
 		return rc;
 	forget_ended(o);
-	oldconn_reapply(o);
+	for (size_t i = 0; i < o->n; i++)
+		o->e[i].member = NOTED;
 	return oldconn_apply(o, n, table, err, errsize);
 }
 

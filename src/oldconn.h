@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /** struct oldconn_sock - one connected TCP socket of this network namespace */
 struct oldconn_sock {
@@ -45,8 +46,12 @@ int oldconn_add(struct oldconn *o, bool connecting,
 		bool (*wanted)(void *, const struct oldconn_sock *), void *ctx);
 /** oldconn_apply - put what is noted but not there yet into the sets old4 and old6 of @table */
 int oldconn_apply(struct oldconn *o, struct nft *n, const char *table, char *err, size_t errsize);
-/** oldconn_reapply - the table was made anew: everything is missing again */
-void oldconn_reapply(struct oldconn *o);
+/**
+ * oldconn_print - nft text that puts all of them into the sets, for a transaction that makes the
+ * table anew: no packet of theirs may meet empty sets. oldconn_printed() when it was applied.
+ */
+void oldconn_print(const struct oldconn *o, const char *table, FILE *f);
+void oldconn_printed(struct oldconn *o);
 
 /** oldconn_fd - becomes readable when sockets have ended; -1: the kernel does not tell */
 int oldconn_fd(const struct oldconn *o);

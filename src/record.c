@@ -85,6 +85,19 @@ int record_new(const struct record_config *cfg, struct record **out, char *err, 
 	return 0;
 }
 
+int record_reopen(struct record *r, char *err, size_t errsize)
+{
+	const char *log = r->cfg.log;
+	int res;
+
+	if (!log || !strcmp(log, "-") || !strncmp(log, "fd:", 3))
+		return 0;
+	res = sink_reopen(&r->log, log);
+	if (res)
+		snprintf(err, errsize, "--log %.160s: %s", log, strerror(-res));
+	return res;
+}
+
 int record_log_fd(const struct record *r)
 {
 	return r->log.fd;

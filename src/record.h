@@ -21,6 +21,12 @@ struct record_config {
 
 /** record_new - opens the log; 0, or -errno with *@err naming file or option */
 int record_new(const struct record_config *cfg, struct record **out, char *err, size_t errsize);
+/**
+ * record_reopen - the log is a file: open its name again (it may have been moved away)
+ *
+ * 0, or -errno with a line in @err: the one that is open stays.
+ */
+int record_reopen(struct record *r, char *err, size_t errsize);
 /** record_log_fd - so that COMMAND does not inherit it (it is close-on-exec anyway); -1 = none */
 int record_log_fd(const struct record *r);
 void record_open(struct record *r, const struct flow_rec *f, const struct owner *o,

@@ -24,11 +24,34 @@ static void sink_init(struct sink *s)
 	*s = (struct sink){.fd = -1};
 }
 
+static int open_file(const char *path)
+{
+	int fd =
+		open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
+
+	return fd < 0 ? -errno : fd;
+}
+
 int sink_file(struct sink *s, const char *path)
 {
+	int fd = open_file(path);
+
 	sink_init(s);
-	s->fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600);
-	return s->fd < 0 ? -errno : 0;
+	if (fd >= 0)
+		s->fd = fd;
+	return fd < 0 ? fd : 0;
+}
+
+int sink_reopen(struct sink *s, const char *path)
+{
+	int fd = s->partial ? -EAGAIN : open_file(path); /* a line stays in one file */
+
+	if (fd < 0)
+		return fd;
+	close(s->fd);
+	s->fd = fd;
+	s->torn = false;
+	return 0;
 }
 
 int sink_fd(struct sink *s, int fd)

@@ -23,6 +23,8 @@ struct sink {
 
 /** sink_file - append to a file or FIFO; 0 or -errno */
 int sink_file(struct sink *s, const char *path);
+/** sink_reopen - go on with @path; what waits goes there; 0, or -errno: nothing has changed */
+int sink_reopen(struct sink *s, const char *path);
 /** sink_fd - @fd stays the caller's; opened anew, so that O_NONBLOCK is ours alone; 0 or -errno */
 int sink_fd(struct sink *s, int fd);
 /** sink_line - @line without its newline; one write(2) */

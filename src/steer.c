@@ -36,7 +36,7 @@
 
 struct steer {
 	struct steer_config sc;
-	struct plan plan;
+	struct plan *plan;
 	struct plan_input input;
 	struct journal *journal;
 	struct rtnl *rtnl;
@@ -59,6 +59,9 @@ static int make_plan(struct steer *s, char *err, size_t errsize)
 	const struct selection *sel = &s->sc.up->select;
 	uint64_t id;
 
+	s->plan = calloc(1, sizeof(*s->plan));
+	if (!s->plan)
+		return -ENOMEM;
 	s->input = (struct plan_input){
 		.worker_uid = s->sc.worker->uid,
 		.dev = TUNDEV_NAME,
@@ -69,7 +72,7 @@ static int make_plan(struct steer *s, char *err, size_t errsize)
 		s->input.dns[i] = s->sc.dns[i];
 	for (unsigned i = 0; i < sel->n_cgroups; i++)
 		s->input.cgroup_exists[i] = !select_cgroup_id(sel->cgroups[i].path, &id);
-	return plan_make(&s->plan, s->sc.up, &s->input, err, errsize);
+	return plan_make(s->plan, s->sc.up, &s->input, err, errsize);
 }
 
 int steer_new(struct steer **out, const struct steer_config *sc, char *err, size_t errsize)
@@ -91,6 +94,14 @@ int steer_new(struct steer **out, const struct steer_config *sc, char *err, size
 	return rc;
 }
 
+static void drop_plan(struct steer *s)
+{
+	if (s->plan)
+		plan_free(s->plan);
+	free(s->plan);
+	s->plan = NULL;
+}
+
 void steer_free(struct steer *s)
 {
 	if (!s)
@@ -104,13 +115,13 @@ void steer_free(struct steer *s)
 		rtnl_close(s->rtnl);
 	close_fd(&s->rtnl_fd);
 	close_fd(&s->nft_fd);
-	plan_free(&s->plan);
+	drop_plan(s);
 	free(s);
 }
 
 void steer_print(const struct steer *s, FILE *f)
 {
-	plan_print(&s->plan, f);
+	plan_print(s->plan, f);
 }
 
 /* --- in ------------------------------------------------------------------------------------ */
@@ -177,8 +188,8 @@ static int open_tools(struct steer *s, char *err, size_t errsize)
 
 static int set_sysctls(struct steer *s, char *err, size_t errsize)
 {
-	for (unsigned i = 0; i < s->plan.n_sysctls; i++) {
-		const struct host_sysctl *c = &s->plan.sysctls[i];
+	for (unsigned i = 0; i < s->plan->n_sysctls; i++) {
+		const struct host_sysctl *c = &s->plan->sysctls[i];
 		int rc = journal_sysctl(s->journal, c);
 
 		if (rc && rc != -ENOENT) /* a kernel without IPv6 has none of its settings */
@@ -223,8 +234,8 @@ static int furnish(struct steer *s, struct sandbox *sb)
 	if (rc)
 		return rc;
 	sb->mtu = shape.mtu = device_mtu(s, nc);
-	for (unsigned i = 0; i < s->plan.n_dev_sysctls; i++)
-		sysctl_write(s->plan.dev_sysctls[i].name, s->plan.dev_sysctls[i].value);
+	for (unsigned i = 0; i < s->plan->n_dev_sysctls; i++)
+		sysctl_write(s->plan->dev_sysctls[i].name, s->plan->dev_sysctls[i].value);
 	rc = netcfg_link_set(nc, s->ifindex, &shape);
 	if (!rc)
 		netcfg_link_set(nc, s->ifindex, &quiet);
@@ -328,8 +339,8 @@ int steer_open(struct steer *s, struct sandbox *sb, char *err, size_t errsize)
 
 static int add_routes(struct steer *s, bool only_guard, char *err, size_t errsize)
 {
-	for (unsigned i = 0; i < s->plan.n_routes; i++) {
-		const struct plan_route *r = &s->plan.routes[i];
+	for (unsigned i = 0; i < s->plan->n_routes; i++) {
+		const struct plan_route *r = &s->plan->routes[i];
 		int rc = only_guard && !r->guard
 				 ? 0
 				 : journal_route(s->journal, s->rtnl, &r->route, r->guard);
@@ -343,8 +354,8 @@ static int add_routes(struct steer *s, bool only_guard, char *err, size_t errsiz
 
 static int add_rules(struct steer *s, bool only_guard, char *err, size_t errsize)
 {
-	for (unsigned i = 0; i < s->plan.n_rules; i++) {
-		const struct plan_rule *r = &s->plan.rules[i];
+	for (unsigned i = 0; i < s->plan->n_rules; i++) {
+		const struct plan_rule *r = &s->plan->rules[i];
 		int rc = only_guard && !r->guard
 				 ? 0
 				 : journal_rule(s->journal, s->rtnl, &r->rule, r->guard);
@@ -373,26 +384,43 @@ static int apply_cgroups(struct steer *s, char *err, size_t errsize)
 	return 0;
 }
 
-/** fresh - text that makes a table as if it had not been there; free it */
-static char *fresh(const char *table, const char *text)
+/**
+ * table_text - nft text that makes a table as if it had not been there; free it
+ *
+ * The guard's comes with the connections from before, in the same transaction.
+ */
+static char *table_text(const struct steer *s, const char *table, const char *text)
 {
-	char *out;
+	char *out = NULL;
+	size_t size;
+	FILE *f = open_memstream(&out, &size);
 
-	if (asprintf(&out, "table inet %s\ndelete table inet %s\n%s", table, table, text) < 0)
+	if (!f)
 		return NULL;
+	fprintf(f, "table inet %s\ndelete table inet %s\n%s", table, table, text);
+	if (!strcmp(table, PLAN_GUARD_TABLE))
+		oldconn_print(s->old, table, f);
+	if (fclose(f)) {
+		free(out);
+		return NULL;
+	}
 	return out;
 }
 
-static int apply_table(struct steer *s, const char *table, const char *text, bool guard, char *err,
-		       size_t errsize)
+/** apply_table - also in the place of the one that is there */
+static int apply_table(struct steer *s, const char *table, char *err, size_t errsize)
 {
-	char *all = fresh(table, text);
+	const bool guard = !strcmp(table, PLAN_GUARD_TABLE);
+	char *text = table_text(s, table, guard ? s->plan->guard_nft : s->plan->nft);
 	int rc;
 
-	if (!all)
+	if (!text)
 		return -ENOMEM;
-	rc = journal_nft(s->journal, s->nft, table, all, guard, err, errsize);
-	free(all);
+	rc = journal_nft(s->journal, s->nft, table, text, guard && s->plan->has_guard, err,
+			 errsize);
+	free(text);
+	if (!rc && guard)
+		oldconn_printed(s->old);
 	return rc;
 }
 
@@ -439,7 +467,7 @@ static void take_over(struct steer *s)
 		log_note("ended %u connection%s from before", t.n, t.n == 1 ? "" : "s");
 }
 
-/** keep_paths - connections that are there now; @connecting: those on their way as well */
+/** keep_paths - note connections that are there now; @connecting: those on their way as well */
 static int keep_paths(struct steer *s, bool connecting, char *err, size_t errsize)
 {
 	int rc;
@@ -447,9 +475,7 @@ static int keep_paths(struct steer *s, bool connecting, char *err, size_t errsiz
 	if (s->sc.up->take_over)
 		return 0;
 	rc = oldconn_add(s->old, connecting, may_be_selected, s);
-	if (rc < 0)
-		return failed(rc, err, errsize, "connections from before can't be listed");
-	return oldconn_apply(s->old, s->nft, PLAN_GUARD_TABLE, err, errsize);
+	return rc < 0 ? failed(rc, err, errsize, "connections from before can't be listed") : 0;
 }
 
 /** forget_changes - what the watches tell now is what we did ourselves */
@@ -475,12 +501,9 @@ static int test_loop(struct steer *s, char *err, size_t errsize)
 
 static int close_path(struct steer *s, char *err, size_t errsize)
 {
-	int rc = apply_table(s, PLAN_GUARD_TABLE, s->plan.guard_nft, s->plan.has_guard, err,
-			     errsize);
+	int rc = keep_paths(s, true, err, errsize);
 
-	if (!rc)
-		rc = keep_paths(s, true, err, errsize);
-	return rc;
+	return rc ? rc : apply_table(s, PLAN_GUARD_TABLE, err, errsize);
 }
 
 static void say_undo(void *ctx, const char *line)
@@ -498,7 +521,7 @@ int steer_select(struct steer *s, char *err, size_t errsize)
 	if (!rc)
 		rc = close_path(s, err, errsize);
 	if (!rc)
-		rc = apply_table(s, PLAN_TABLE, s->plan.nft, false, err, errsize);
+		rc = apply_table(s, PLAN_TABLE, err, errsize);
 	if (!rc)
 		rc = apply_cgroups(s, err, errsize);
 	if (!rc)
@@ -509,6 +532,8 @@ int steer_select(struct steer *s, char *err, size_t errsize)
 	 */
 	if (!rc)
 		rc = keep_paths(s, false, err, errsize);
+	if (!rc)
+		rc = oldconn_apply(s->old, s->nft, PLAN_GUARD_TABLE, err, errsize);
 	if (!rc && s->sc.up->take_over)
 		take_over(s);
 	if (!rc)
@@ -531,7 +556,7 @@ int steer_guard(struct steer *s, char *err, size_t errsize)
 		rc = open_journal(s, err, errsize);
 	if (!rc)
 		rc = add_routes(s, true, err, errsize);
-	if (!rc && s->plan.has_guard)
+	if (!rc && s->plan->has_guard)
 		rc = close_path(s, err, errsize);
 	if (!rc)
 		rc = add_rules(s, true, err, errsize);
@@ -587,14 +612,14 @@ static unsigned restore_rules(struct steer *s)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < s->plan.n_rules; i++) {
-		int rc = rtnl_rule_add(s->rtnl, &s->plan.rules[i].rule);
+	for (unsigned i = 0; i < s->plan->n_rules; i++) {
+		int rc = rtnl_rule_add(s->rtnl, &s->plan->rules[i].rule);
 
 		if (!rc)
 			n++;
-		else if (rc != -EEXIST && !s->plan.rules[i].rule.v6)
+		else if (rc != -EEXIST && !s->plan->rules[i].rule.v6)
 			log_warn("rule of pref %u can't be put back: %s",
-				 s->plan.rules[i].rule.pref, strerror(-rc));
+				 s->plan->rules[i].rule.pref, strerror(-rc));
 	}
 	return n;
 }
@@ -603,36 +628,26 @@ static void restore_routes(struct steer *s)
 {
 	int rc;
 
-	for (unsigned i = 0; i < s->plan.n_routes; i++)
-		rtnl_route_replace(s->rtnl, &s->plan.routes[i].route);
+	for (unsigned i = 0; i < s->plan->n_routes; i++)
+		rtnl_route_replace(s->rtnl, &s->plan->routes[i].route);
 	rc = update_routes(s);
 	if (rc)
 		log_warn("the host's routes can't be followed: %s", strerror(-rc));
 }
 
-/** restore_table - the whole of it: what is missing in it can't be told from here */
-static void restore_table(struct steer *s, const char *table, const char *text)
-{
-	char err[256] = "";
-	char *all = fresh(table, text);
-	int rc = all ? nft_apply(s->nft, all, err, sizeof(err)) : -ENOMEM;
-
-	free(all);
-	if (rc)
-		log_error("nftables table %s can't be put back: %s", table,
-			  *err ? err : strerror(-rc));
-}
-
+/** restore_tables - the whole of them: what is missing can't be told from here */
 static void restore_tables(struct steer *s)
 {
 	char err[256] = "";
+	int rc = apply_table(s, PLAN_GUARD_TABLE, err, sizeof(err));
 
-	restore_table(s, PLAN_GUARD_TABLE, s->plan.guard_nft);
-	restore_table(s, PLAN_TABLE, s->plan.nft);
-	oldconn_reapply(s->old);
-	if (oldconn_apply(s->old, s->nft, PLAN_GUARD_TABLE, err, sizeof(err)) ||
-	    apply_cgroups(s, err, sizeof(err)))
-		log_error("nftables: %s", err);
+	if (!rc)
+		rc = apply_table(s, PLAN_TABLE, err, sizeof(err));
+	if (!rc)
+		rc = apply_cgroups(s, err, sizeof(err));
+	if (rc)
+		log_error("weir's nftables tables can't be put back: %s",
+			  *err ? err : strerror(-rc));
 }
 
 static void follow(struct steer *s)
@@ -729,6 +744,98 @@ uint64_t steer_deadline(const struct steer *s)
 	if (s->follow_at)
 		at = MIN(at, s->follow_at);
 	return s->expire_at ? MIN(at, s->expire_at) : at;
+}
+
+/* --- another selection --------------------------------------------------------------------- */
+
+/** same_frame - what the tables and rules of both plans must have in common */
+static const char *same_frame(const struct up_config *a, const struct up_config *b)
+{
+	if (a->table != b->table)
+		return "--table";
+	if (a->rule_base != b->rule_base)
+		return "--rule-base";
+	if (a->mark_bits != b->mark_bits)
+		return "--mark-bits";
+	if (strcmp(a->worker_user, b->worker_user))
+		return "--worker-user";
+	if (strcmp(a->runtime_dir, b->runtime_dir))
+		return "--runtime-dir";
+	return NULL;
+}
+
+struct newly {
+	const struct steer *s;
+	const struct up_config *before;
+};
+
+static bool newly_selected(void *ctx, const struct oldconn_sock *sock)
+{
+	const struct newly *n = ctx;
+
+	return may_be_selected((void *)(uintptr_t)n->s, sock) &&
+	       !select_matches_uid(&n->before->select, sock->uid);
+}
+
+/** put_in_place - the new plan over the old one; then what is only the old one's goes */
+static int put_in_place(struct steer *s, const struct up_config *before, char *err, size_t errsize)
+{
+	struct newly n = {.s = s, .before = before};
+	int rc = s->sc.up->take_over ? 0 : oldconn_add(s->old, true, newly_selected, &n);
+
+	journal_renew(s->journal);
+	if (rc >= 0)
+		rc = set_sysctls(s, err, errsize);
+	if (!rc)
+		rc = journal_link(s->journal, TUNDEV_NAME);
+	if (!rc)
+		rc = journal_table_routes(s->journal, s->sc.up->table);
+	if (!rc)
+		rc = add_routes(s, false, err, errsize);
+	if (!rc)
+		rc = apply_table(s, PLAN_GUARD_TABLE, err, errsize);
+	if (!rc)
+		rc = apply_table(s, PLAN_TABLE, err, errsize);
+	if (!rc)
+		rc = apply_cgroups(s, err, errsize);
+	if (!rc)
+		rc = add_rules(s, false, err, errsize);
+	return rc;
+}
+
+int steer_reload(struct steer *s, const struct up_config *next, char *err, size_t errsize)
+{
+	const struct up_config *before = s->sc.up;
+	struct plan *old = s->plan;
+	const char *differs = same_frame(before, next);
+	int rc;
+
+	*err = 0;
+	if (differs) {
+		snprintf(err, errsize, "%s can't change while weir is up", differs);
+		return -EINVAL;
+	}
+	s->sc.up = next;
+	rc = make_plan(s, err, errsize);
+	if (!rc)
+		rc = put_in_place(s, before, err, errsize);
+	if (rc) {
+		char again[256] = "";
+
+		drop_plan(s);
+		s->plan = old;
+		s->sc.up = before;
+		if (!*err)
+			snprintf(err, errsize, "%s", strerror(-rc));
+		if (put_in_place(s, next, again, sizeof(again)))
+			log_error("the old selection can't be put back: %s", again);
+	} else {
+		plan_free(old);
+		free(old);
+	}
+	journal_settle(s->journal, s->rtnl, s->nft, say_undo, NULL);
+	forget_changes(s);
+	return rc;
 }
 
 void steer_status(const struct steer *s, FILE *f)

@@ -47,6 +47,13 @@ int steer_open(struct steer *s, struct sandbox *sb, char *err, size_t errsize);
 int steer_select(struct steer *s, char *err, size_t errsize);
 /** steer_guard - only what keeps fail-closed selections closed (--lockdown) */
 int steer_guard(struct steer *s, char *err, size_t errsize);
+/**
+ * steer_reload - another selection in the place of the one in force, with no moment without a guard
+ * @next: borrowed from now on, unless it fails
+ *
+ * 0, or -errno with a line in @err: the old one goes on. What both select keeps its connections.
+ */
+int steer_reload(struct steer *s, const struct up_config *next, char *err, size_t errsize);
 /** steer_undo - everything; returns 0 or the first error (said) */
 int steer_undo(struct steer *s);
 /** steer_watch - child @pid is to end with us, whatever happens */

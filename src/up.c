@@ -49,7 +49,10 @@
 enum phase { STARTING, RUNNING, STOPPING, DONE };
 
 struct up {
-	const struct up_config *c;
+	const struct up_config *c; /* as at the start; of @next only the selection counts */
+	struct up_config *next;	   /* of the last reload; NULL: none yet */
+	up_reparse_fn *reparse;
+	void *reparse_ctx;
 	struct isolate_user user;
 	struct sandbox sandbox; /* of which a host needs the device, the resolvers and the MTU */
 	struct plan_dns dns[PLAN_DNS_MAX];
@@ -124,6 +127,40 @@ static void reap(struct up *u)
 	}
 }
 
+/** reload - another selection, and the log file anew (it may have been moved away) */
+static void reload(struct up *u)
+{
+	struct up_config *next;
+	char err[512] = "";
+	int rc;
+
+	if (u->phase != RUNNING)
+		return;
+	notify("RELOADING=1");
+	rc = record_reopen(u->record, err, sizeof(err));
+	if (rc)
+		log_error("%s (the old file is still written)", err);
+	rc = u->reparse(u->reparse_ctx, &next, err, sizeof(err));
+	if (!rc) {
+		rc = steer_reload(u->steer, next, err, sizeof(err));
+		if (!rc) {
+			struct up_config *old = u->next;
+
+			u->next = next;
+			next = old;
+		}
+		if (next) {
+			config_free_up(next);
+			free(next);
+		}
+	}
+	if (rc)
+		log_error("nothing is changed by the reload: %s", err);
+	else
+		log_note("reloaded");
+	notify("READY=1");
+}
+
 static void read_signals(struct up *u)
 {
 	struct signalfd_siginfo si;
@@ -132,6 +169,9 @@ static void read_signals(struct up *u)
 		switch (si.ssi_signo) {
 		case SIGCHLD:
 			reap(u);
+			break;
+		case SIGHUP:
+			reload(u);
 			break;
 		case SIGINT:
 		case SIGTERM:
@@ -459,11 +499,13 @@ static int lockdown(struct up *u)
 	return rc ? STATUS_FAILED : 0;
 }
 
-int up_run(const struct up_config *c)
+int up_run(const struct up_config *c, up_reparse_fn *reparse, void *ctx)
 {
 	static struct up u;
 
 	u.c = c;
+	u.reparse = reparse;
+	u.reparse_ctx = ctx;
 	u.sig_fd = u.diag_fd = -1;
 	u.sandbox = (struct sandbox){
 		.ctl_fd = -1,
@@ -495,5 +537,8 @@ int up_run(const struct up_config *c)
 		tear_down(&u);
 	}
 	steer_free(u.steer);
+	if (u.next)
+		config_free_up(u.next);
+	free(u.next);
 	return u.status;
 }

@@ -4,6 +4,7 @@
 # ALICE and BOB are selected or not as a test says, CAROL never; WORKER is the relay's user. The nft
 # table "count" counts what each of them sends by the real device, and what the kernel sends alone.
 
+# UP_VIA: a command in front of weir; UP_CONFIG: its --config instead of --no-config
 ALICE=2001 BOB=2002 CAROL=2003 WORKER=2990
 UP_PID=
 
@@ -56,7 +57,7 @@ host_state() {
 
 up_start() { # OPTIONS: until it is ready; UP_PID
 	: >"$TMP/up.err"
-	nsenter --net=/run/netns/$HOST "$WEIR" up --no-config --runtime-dir "$TMP/run" --worker-user $WORKER --quiet \
+	nsenter --net=/run/netns/$HOST ${UP_VIA-} "$WEIR" up ${UP_CONFIG---no-config} --runtime-dir "$TMP/run" --worker-user $WORKER --quiet \
 		--log "$TMP/up.json" "$@" 2>"$TMP/up.err" &
 	UP_PID=$!
 	BG+=($UP_PID)
