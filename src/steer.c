@@ -593,6 +593,13 @@ void steer_watch(struct steer *s, pid_t pid)
 		log_debug("the watcher can't watch %d: %s", (int)pid, strerror(-rc));
 }
 
+int steer_path(struct steer *s, const char *path)
+{
+	int rc = journal_path(s->journal, path);
+
+	return rc == -EEXIST ? 0 : rc; /* not ours to remove, then */
+}
+
 void steer_child_ended(struct steer *s, pid_t pid)
 {
 	if (pid == watcher_pid(s->watcher))

@@ -58,6 +58,8 @@ int steer_reload(struct steer *s, const struct up_config *next, char *err, size_
 int steer_undo(struct steer *s);
 /** steer_watch - child @pid is to end with us, whatever happens */
 void steer_watch(struct steer *s, pid_t pid);
+/** steer_path - a file that is about to be made, to be removed whatever happens; 0 or -errno */
+int steer_path(struct steer *s, const char *path);
 /** steer_child_ended - any child that was reaped: the watcher may be one */
 void steer_child_ended(struct steer *s, pid_t pid);
 /** steer_leave - stop watching; what is in force stays (--lockdown) */

@@ -433,6 +433,8 @@ static void open_control(struct up *u)
 
 	if (snprintf(path, sizeof(path), "%s/" CONTROL_SHARED, u->c->runtime_dir) <
 	    (int)sizeof(path))
+		rc = steer_path(u->steer, path);
+	if (!rc)
 		rc = control_open_shared(path, gr ? gr->gr_gid : (gid_t)-1, &u->control);
 	if (rc)
 		log_note("no control socket, so `weir flows` won't find this one: %s",

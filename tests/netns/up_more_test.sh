@@ -233,10 +233,12 @@ lockdown() {
 killed() { # N: at random moments, any of its processes
 	local i victim left=0 n=${KILLS:-12}
 	for ((i = 0; i < n; i++)); do
-		nsenter --net=/run/netns/$HOST "$WEIR" up --no-config --runtime-dir "$TMP/run" \
-			--worker-user $WORKER --quiet --user $ALICE --user $BOB --fail-open \
+		nsenter --net=/run/netns/$HOST "$WEIR" up --no-config \
+			--runtime-dir "$TMP/run" --worker-user $WORKER --quiet --user $ALICE \
+			--user $BOB --fail-open \
 			2>/dev/null &
 		UP_PID=$!
+		disown $UP_PID
 		sleep 0.$((RANDOM % 3))$((RANDOM % 10))$((RANDOM % 10))
 		victim=$UP_PID
 		case $((RANDOM % 4)) in
@@ -246,7 +248,6 @@ killed() { # N: at random moments, any of its processes
 		kill -9 ${victim:-$UP_PID} 2>/dev/null
 		sleep 0.0$((RANDOM % 10))
 		kill -9 $UP_PID 2>/dev/null
-		wait $UP_PID 2>/dev/null
 		wait_for 5 quiet || { left=$((left + 1)) && echo "# processes left after kill $i"; }
 		up_down >/dev/null || echo "# weir down failed after kill $i"
 		host_state >"$TMP/after"

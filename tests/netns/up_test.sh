@@ -167,7 +167,7 @@ restored() {
 	counters_up
 	in_host ip rule flush
 	in_host ip rule add pref 32766 lookup main
-	in_host ip rule add pref 0 lookup local
+	in_host ip rule add pref 32767 lookup default
 	sleep 0.5
 	counters_zero
 	like "after flush of rules and ruleset weir goes on" "$(echo_as $ALICE 4 $PLAIN4)" "40 of 40"
