@@ -100,10 +100,8 @@ static int cmd_status(int argc, char **argv)
 	const char *dir = runtime_dir(argc, argv);
 	char path[CONTROL_PATH_MAX], err[256];
 
-	if (!dir)
+	if (!dir || snprintf(path, sizeof(path), "%s/" CONTROL_SHARED, dir) >= (int)sizeof(path))
 		die(STATUS_USAGE, "status takes nothing but --runtime-dir DIR");
-	if (snprintf(path, sizeof(path), "%s/" CONTROL_SHARED, dir) >= (int)sizeof(path))
-		die(STATUS_USAGE, "--runtime-dir: the name is too long");
 	if (control_ask_at(path, "status", stdout, err, sizeof(err)))
 		die(1, "%s", err);
 	return 0;
