@@ -24,6 +24,10 @@
 static void answer(void *ctx, const struct control_peer *who, const char *request, FILE *out)
 {
 	(void)ctx;
+	if (!strcmp(request, "who")) {
+		fprintf(out, "%u %s\n", (unsigned)who->uid, who->full ? "full" : "own");
+		return;
+	}
 	if (!strcmp(request, "big")) {
 		for (int i = 0; i < 300000; i++)
 			fprintf(out, "%d\n", i);
@@ -138,6 +142,48 @@ static int turns(struct control *c, int ms)
 	return n;
 }
 
+/** shared - everybody may ask a host's instance, and it knows who does */
+static void shared(void)
+{
+	char path[] = "/tmp/weir-control-XXXXXX", err[256], *text = NULL;
+	struct pollfd fds[CONTROL_FDS_MAX];
+	size_t size;
+	struct control *c = NULL;
+	struct stat st;
+	pid_t pid;
+	int out[2], n = 0;
+	char got[32] = "";
+
+	close(mkstemp(path));
+	tap_ok(control_open_shared(path, (gid_t)-1, &c) == 0 && !stat(path, &st) &&
+		       (st.st_mode & 0777) == 0666,
+	       "a shared socket is open to all, in the place of what was there");
+	if (pipe(out) < 0 || (pid = fork()) < 0)
+		exit(1);
+	if (!pid) {
+		FILE *f = open_memstream(&text, &size);
+
+		if (getuid() == 0 && (setgid(12345) || setuid(12345)))
+			_exit(1);
+		control_ask_at(path, "who", f, err, sizeof(err));
+		fclose(f);
+		_exit(write(out[1], text, size) < 0);
+	}
+	close(out[1]);
+	while (c && waitpid(pid, NULL, WNOHANG) == 0) {
+		n = control_pollfds(c, fds);
+		poll(fds, (nfds_t)n, 20);
+		control_serve(c, fds, n, answer, NULL);
+	}
+	if (read(out[0], got, sizeof(got) - 1) < 0)
+		got[0] = '\0';
+	close(out[0]);
+	snprintf(err, sizeof(err), "%u own\n", getuid() ? (unsigned)getuid() : 12345U);
+	tap_ok(!strcmp(got, err), "another user is known as such: %s", got);
+	control_close(c);
+	tap_ok(stat(path, &st) < 0, "it goes with its instance");
+}
+
 /** starved - a client that cannot be accepted does not make the loop spin, and is served later */
 static void starved(void)
 {
@@ -211,6 +257,7 @@ int main(void)
 	stopped(a);
 	starting();
 	starved();
+	shared();
 	b = instance();
 	tap_ok(ask(0, "x", &text, err) < 0 && strstr(err, "--instance"), "two: %s", err);
 	free(text);
