@@ -197,7 +197,7 @@ static int parse_letters(struct option_parse *p, const char *word)
 {
 	for (; *word; word++) {
 		char text[2] = {*word, 0};
-		const struct option *o = find_option(p->table, *word, NULL, 0);
+		const struct option *o = find_option(p->table, *word, "", 0);
 		int rc;
 
 		if (!o)

@@ -28,9 +28,9 @@ typedef int (*option_set_fn)(struct config *c, const struct option *o, const cha
  * @letter: short form or 0
  * @arg: name of the argument, NULL for a flag
  * @early: is looked at before all others, and has no place in a file
+ * @number: what @set wants to know beside
  * @offset: of the member that @set writes
  * @offset6: the IPv6 twin of it, where there is one
- * @number: what @set wants to know beside
  * @min, @max: bounds of a number
  * @allowed: what an error says
  */
@@ -40,8 +40,8 @@ struct option {
 	const char *arg;
 	option_set_fn set;
 	bool early;
-	size_t offset, offset6;
 	int number;
+	size_t offset, offset6;
 	uint64_t min, max;
 	const char *allowed;
 	const char *help;

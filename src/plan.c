@@ -99,6 +99,8 @@ static unsigned ranges_merge(struct id_range *r, unsigned n)
 {
 	unsigned out = 0;
 
+	if (!n)
+		return 0;
 	qsort(r, n, sizeof(*r), range_compare);
 	for (unsigned i = 1; i < n; i++) {
 		if (r[i].lo <= (uint64_t)r[out].hi + 1)
@@ -106,7 +108,7 @@ static unsigned ranges_merge(struct id_range *r, unsigned n)
 		else
 			r[++out] = r[i];
 	}
-	return n ? out + 1 : 0;
+	return out + 1;
 }
 
 static unsigned ids_merged(const struct selection *s, const struct select_ids *ids,
@@ -510,9 +512,11 @@ static void put_prefixes(FILE *f, bool v6, const struct prefix *p, unsigned n)
 	fputs(" } ", f);
 }
 
-static void put_mark(FILE *f, uint32_t mark, uint32_t mask)
+/** put_mark - a mark of the user's; our own bits in it, which come and go, do not count */
+static void put_mark(struct making *m, FILE *f, uint32_t mark, uint32_t mask)
 {
-	fprintf(f, "meta mark and 0x%08" PRIx32 " == 0x%08" PRIx32 " ", mask, mark);
+	fprintf(f, "meta mark and 0x%08" PRIx32 " == 0x%08" PRIx32 " ",
+		mask & ~plan_mark_mask(m->c), mark);
 }
 
 static void put_cgroup(struct making *m, FILE *f, unsigned index)
@@ -534,7 +538,7 @@ static void put_owner(struct making *m, FILE *f, const struct selector *sel)
 		put_cgroup(m, f, sel->cgroup);
 		break;
 	case SELECT_MARK:
-		put_mark(f, sel->mark, sel->mask);
+		put_mark(m, f, sel->mark, sel->mask);
 		break;
 	case SELECT_NETNS:
 	case SELECT_ALL:
@@ -560,7 +564,7 @@ static void put_except(struct making *m, FILE *f, const struct select_except *e)
 		put_cgroup(m, f, e->cgroup);
 		break;
 	case EXCEPT_MARK:
-		put_mark(f, e->mark, e->mask);
+		put_mark(m, f, e->mark, e->mask);
 		break;
 	case EXCEPT_PROTO:
 		put_protos(f, e->proto);
@@ -968,25 +972,30 @@ static char *text_of(struct making *m, void (*put)(struct making *m, FILE *f))
 /* --- the whole
  * --------------------------------------------------------------------------------------- */
 
-/** check_selectors - what the selection alone could not see */
-static int check_selectors(struct making *m)
+/** mark_clashes - does a mark that the user names have bits that are ours? */
+static bool mark_clashes(struct making *m, uint32_t mark, uint32_t mask)
 {
-	uint32_t worker = m->in->worker_uid, bits = plan_mark_mask(m->c);
+	uint32_t ours = plan_mark_mask(m->c);
 
-	for (unsigned i = 0; i < m->s->n; i++) {
-		const struct selector *sel = &m->s->list[i];
-		const struct id_range *r = &m->s->ranges[sel->ids.first];
+	return mark & ours || (mask != UINT32_MAX && mask & ours);
+}
 
-		if (sel->kind == SELECT_MARK && sel->mask != UINT32_MAX && sel->mask & bits)
-			return refuse(m, sel, "its mask has bits that weir uses; see --mark-bits");
-		if (sel->kind == SELECT_MARK && sel->mark & bits)
-			return refuse(m, sel, "has bits that weir uses; see --mark-bits");
-		if (uses_any_cgroup(sel) && !m->in->cgroup_mount)
-			return refuse(m, sel, "needs a cgroup v2 hierarchy, and none is mounted");
-		if (sel->kind == SELECT_USER && r->lo == worker && r->hi == worker)
+static int check_selector(struct making *m, const struct selector *sel)
+{
+	const struct id_range *r = &m->s->ranges[sel->ids.first];
+	uint32_t worker = m->in->worker_uid;
+
+	if (sel->kind == SELECT_MARK && mark_clashes(m, sel->mark, sel->mask))
+		return refuse(m, sel, "has bits that weir uses; see --mark-bits");
+	for (unsigned i = 0; i < sel->n_excepts; i++)
+		if (sel->excepts[i].kind == EXCEPT_MARK &&
+		    mark_clashes(m, sel->excepts[i].mark, sel->excepts[i].mask))
 			return refuse(m, sel,
-				      "is the worker's own user, which relays for the others");
-	}
+				      "--except mark= has bits that weir uses; see --mark-bits");
+	if (uses_any_cgroup(sel) && !m->in->cgroup_mount)
+		return refuse(m, sel, "needs a cgroup v2 hierarchy, and none is mounted");
+	if (sel->kind == SELECT_USER && r->lo == worker && r->hi == worker)
+		return refuse(m, sel, "is the worker's own user, which relays for the others");
 	return 0;
 }
 
@@ -995,9 +1004,11 @@ int plan_make(struct plan *p, const struct up_config *c, const struct plan_input
 {
 	struct making m = {
 		.p = p, .c = c, .s = &c->select, .in = in, .err = err, .errsize = errsize};
-	int rc = check_selectors(&m);
+	int rc = 0;
 
 	memset(p, 0, sizeof(*p));
+	for (unsigned i = 0; !rc && i < m.s->n; i++)
+		rc = check_selector(&m, &m.s->list[i]);
 	if (rc)
 		return rc;
 	choose_ways(&m);
