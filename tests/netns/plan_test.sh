@@ -328,6 +328,58 @@ apply --group 2000
 is "... selected by mark, too" "$(nsenter --net=/run/netns/$PEER -- "$PYTHON" -c "$outside" | tr '\n' ' ')" "x x "
 ip netns pids $HOST | xargs -r kill -9
 
+# --- sockets that their program has closed: without an owner, but with data to send again -------------
+# Here weir0 leads to the peer as well, so that a connection comes about.
+ip -n $HOST link del weir0
+ip -n $HOST link add weir0 type veth peer name w0 netns $PEER
+ip -n $HOST link set weir0 up
+ip -n $PEER link set w0 up
+ip -n $PEER addr add fd91::1/128 dev w0 nodad
+ip -n $HOST addr add 192.0.0.8/32 dev weir0
+ip -n $HOST addr add 100::8/128 dev weir0 nodad
+h sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.e0.rp_filter=0
+nsenter --net=/run/netns/$PEER -- sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.w0.rp_filter=0
+rm -f "$PLAN_COPY/ready"
+serve $PEER 0
+orphan() { # UID GID ADDRESS [DEVICE]: connect, send what is never acknowledged, close, wait
+	h "$PYTHON" -c '
+import os, socket, sys
+uid, gid, to = sys.argv[1:4]
+os.setgroups([]); os.setgid(int(gid)); os.setuid(int(uid))
+try: s = socket.create_connection((to, 7000), 3)
+except OSError as e: print(e); sys.exit()
+print("connected", flush=True); sys.stdin.readline()
+if len(sys.argv) > 4: s.setsockopt(socket.SOL_SOCKET, 25, sys.argv[4].encode())
+s.send(b"x"); s.close()' "$@"
+}
+closed() { # NAME UID GID ADDRESS [DEVICE]: what its retransmissions leave by
+	local name=$1 w l e
+	shift
+	apply --group 3000 --user 2000
+	coproc { orphan "$@"; }
+	read -r said <&"${COPROC[0]}"
+	nsenter --net=/run/netns/$PEER -- nft add table inet deaf
+	nsenter --net=/run/netns/$PEER -- nft add chain inet deaf in '{ type filter hook prerouting priority -400; }'
+	nsenter --net=/run/netns/$PEER -- nft add rule inet deaf in meta l4proto tcp drop
+	echo >&"${COPROC[1]}"
+	wait "$COPROC_PID"
+	counters
+	sleep 1.2
+	read -r w l e <<<"$(seen)"
+	nsenter --net=/run/netns/$PEER -- nft delete table inet deaf
+	if [ $# -gt 3 ]; then
+		is "$name stay inside" "$said $e" "connected 0"
+	else
+		is "$name go by weir0 alone" "$said $((w > 0)) $e" "connected 1 0"
+	fi
+}
+closed "a closed socket's data of a group" 2001 3000 10.91.0.1
+closed "with IPv6" 2001 3000 fd91::1
+closed "of a user" 2000 2000 10.91.0.1
+closed "of a group, bound to the device before closing," 2001 3000 10.91.0.1 e0
+closed "of a user, bound to the device before closing," 2000 2000 10.91.0.1 e0
+ip netns pids $PEER | xargs -r kill -9
+
 # --- names ----------------------------------------------------------------------------------------
 export DNS=127.0.0.53
 apply --user 2000 --group 3000
