@@ -24,11 +24,16 @@ check() { # NAME DIFFERENCE: passes when there is none
 [ -x "$WEIR" ] || { echo "1..0 # SKIP $WEIR is not built"; exit 0; }
 
 help=$("$WEIR" run --help)
-man=$(sed -n '/^# OPTIONS OF RUN/,/^# EXIT STATUS/p' docs/weir.1.scd)
+man=$(sed -n '/^# OPTIONS OF RUN/,/^# OPTIONS OF UP/p' docs/weir.1.scd)
 help_options=$(grep -oE '^ +(-[a-z], )?--[a-z0-9-]+' <<<"$help" | grep -oE -- '--[a-z0-9-]+' | sort)
 man_options=$(grep -E '^\*-' <<<"$man" | grep -oE -- '--[a-z0-9-]+' | sort)
 check "help names options" "$([ "$(wc -w <<<"$help_options")" -ge 10 ] || echo "found: $help_options")"
 check "help and man page have the same options" "$(diff <(echo "$help_options") <(echo "$man_options"))"
+
+up_help=$("$WEIR" help up)
+up_man=$(sed -n '/^# OPTIONS OF UP/,/^# EXIT STATUS/p' docs/weir.1.scd)
+check "those of weir up, too" "$(diff <(grep -oE '^ +(-[a-z], )?--[a-z0-9-]+' <<<"$up_help" |
+	grep -oE -- '--[a-z0-9-]+' | sort) <(grep -E '^\*-' <<<"$up_man" | grep -oE -- '--[a-z0-9-]+' | sort))"
 
 help_letters=$(grep -oE '^ +-[a-z],' <<<"$help" | tr -d ' ,' | sort)
 man_letters=$(grep -oE '^\*-[a-z]\*' <<<"$man" | tr -d '*' | sort)
@@ -37,6 +42,9 @@ check "short options as well" "$(diff <(echo "$help_letters") <(echo "$man_lette
 # "(default: 30)" and "(default 30)"; line breaks do not matter
 defaults() { tr '\n' ' ' | tr -s ' \t' ' ' | grep -oE '\(?default:? [0-9]+[kmg]?' | grep -oE '[0-9]+[kmg]?$' | sort; }
 check "the same defaults" "$(diff <(defaults <<<"$help") <(defaults <<<"$man"))"
+# those of the shared options are in the other section
+up_help_own=$(sed '/--udp-filter BY/,$d' <<<"$up_help")
+check "... of weir up" "$(diff <(defaults <<<"$up_help_own") <(defaults <<<"$up_man"))"
 
 # a program must not be able to tell that an option of the man page is refused
 refused=
