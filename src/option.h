@@ -36,7 +36,7 @@ typedef int (*option_set_fn)(struct config *c, const struct option *o, const cha
  */
 struct option {
 	const char *name;
-	char letter;
+	int letter; /* a character */
 	const char *arg;
 	option_set_fn set;
 	bool early;
