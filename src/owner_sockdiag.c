@@ -143,6 +143,11 @@ static bool from_kernel(const struct msghdr *m)
 	return m->msg_namelen == sizeof(*nl) && nl->nl_pid == 0 && !(m->msg_flags & MSG_TRUNC);
 }
 
+static uint64_t cookie_of(const struct inet_diag_msg *m)
+{
+	return (uint64_t)m->id.idiag_cookie[1] << 32 | m->id.idiag_cookie[0];
+}
+
 /* sock_from_msg - one answer, judged: only the very socket that was asked for counts */
 static void sock_from_msg(struct owner_sock *out, const struct inet_diag_msg *m,
 			  const struct owner_query *q)
@@ -151,7 +156,7 @@ static void sock_from_msg(struct owner_sock *out, const struct inet_diag_msg *m,
 	bool tcp = q->proto == IPPROTO_TCP;
 
 	out->err = -ENOENT;
-	if (!m->idiag_inode || ntohs(m->id.idiag_sport) != q->app.port)
+	if (ntohs(m->id.idiag_sport) != q->app.port)
 		return;
 	if (tcp &&
 	    ((m->idiag_state == STATE_LISTEN) != q->listens || m->idiag_state == STATE_TIME_WAIT))
@@ -162,10 +167,14 @@ static void sock_from_msg(struct owner_sock *out, const struct inet_diag_msg *m,
 	if (((tcp && !q->listens) || !no_addr(m->id.idiag_src)) &&
 	    !same_addr(m->id.idiag_src, &q->app.addr, m->idiag_family))
 		return;
+	if (!m->idiag_inode) {
+		out->orphan = cookie_of(m);
+		return;
+	}
 	out->err = 0;
 	out->uid = m->idiag_uid;
 	out->inode = m->idiag_inode;
-	out->cookie = (uint64_t)m->id.idiag_cookie[1] << 32 | m->id.idiag_cookie[0];
+	out->cookie = cookie_of(m);
 	if (!tcp && !dport)
 		out->err = -EAGAIN; /* by port alone: check_port() decides */
 }
@@ -436,10 +445,10 @@ int owner_sockdiag_destroy(int fd, const struct owner_query *q)
 	int err;
 
 	owner_sockdiag_lookup(fd, q, &found, 1);
-	if (found.err)
+	if (found.err && !found.orphan)
 		return found.err;
 	seq = next_seq++;
-	err = send_destroy(fd, q, found.cookie, seq);
+	err = send_destroy(fd, q, found.err ? found.orphan : found.cookie, seq);
 	while (!err) {
 		ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
 

@@ -20,12 +20,13 @@
  * @err: 0 = found, -ENOENT = no such socket, -EEXIST = several sockets could have
  *       sent it (@inode is 0, @uid is set when it is the same for all), -EPROTONOSUPPORT =
  *       no exact look-up for this protocol, -ETIMEDOUT or another -errno = no answer
+ * @orphan: with -ENOENT: cookie of the very socket, which nobody holds: not accepted yet, or closed
  * @uid: as the user namespace sees it in which the netlink socket was opened
  */
 struct owner_sock {
 	int err;
 	uint32_t uid, inode;
-	uint64_t cookie;
+	uint64_t cookie, orphan;
 };
 
 /** owner_sockdiag_open - a socket for the network namespace we are in; the fd or -errno */

@@ -326,6 +326,33 @@ static void batch_case(void)
 		close(fd[i]);
 }
 
+/* a server that has not come to accept() yet would take a dead connection for a live one */
+static void destroy_unaccepted(void)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(7016)};
+	int lst = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), c, srv;
+	struct owner_query q, back;
+	char byte;
+
+	c = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	tap_ok(!bind(lst, (struct sockaddr *)&in, sizeof(in)) && !listen(lst, 1) &&
+		       !connect(c, (struct sockaddr *)&in, sizeof(in)),
+	       "a connection that waits for accept()");
+	q = query_of(c, IPPROTO_TCP);
+	back = (struct owner_query){.proto = IPPROTO_TCP, .app = q.net, .net = q.app};
+	tap_is(ask_one(&back).err, -ENOENT, "has no owner");
+	tap_is(owner_sockdiag_destroy(diag, &back), 0, "can be ended");
+	srv = accept4(lst, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	tap_ok(srv < 0 || (recv(srv, &byte, 1, MSG_DONTWAIT) <= 0 && errno != EAGAIN),
+	       "and whoever accepts it learns that");
+	close(srv);
+	srv = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	tap_ok(!connect(srv, (struct sockaddr *)&in, sizeof(in)), "the listener stays");
+	close(srv);
+	close(c);
+	close(lst);
+}
+
 static void destroy_cases(void)
 {
 	int lst, srv, c = tcp_pair(AF_INET, "127.0.0.1", &lst, &srv), err;
@@ -483,6 +510,7 @@ int main(void)
 	udp_cases();
 	batch_case();
 	destroy_cases();
+	destroy_unaccepted();
 	timing();
 	close(diag);
 	return tap_done();
