@@ -27,18 +27,23 @@ HOST=bi$$
 NET=bj$$
 JOB=
 
-sweep() { # what runs in $HOST, and what runs as a child of it in a namespace of its own
-	local pid
-	[ -z "$JOB" ] || kill "$JOB" 2>/dev/null
-	for pid in $(ip netns pids $HOST 2>/dev/null); do kill "$pid" 2>/dev/null; done
-	[ -z "$JOB" ] || wait "$JOB" 2>/dev/null
+sweep() { # the row's process group: server and relay, whatever namespaces they have made
+	[ -n "$JOB" ] || return
+	kill -TERM -- "-$JOB" 2>/dev/null
+	sleep 0.5
+	kill -KILL -- "-$JOB" 2>/dev/null
+	wait "$JOB" 2>/dev/null
 	JOB=
+}
+
+namespaces_del() {
+	ip netns del $HOST 2>/dev/null
+	ip netns del $NET 2>/dev/null
 }
 
 cleanup() {
 	sweep
-	ip netns del $HOST 2>/dev/null
-	ip netns del $NET 2>/dev/null
+	namespaces_del
 	rm -rf "$TMP"
 }
 trap cleanup EXIT
@@ -46,7 +51,8 @@ trap 'exit 1' INT TERM
 
 in_net() { nsenter --net=/run/netns/$NET "$@"; }
 
-place() {
+namespaces() { # new for each row: ports in TIME_WAIT would slow down the next one
+	local n
 	ip netns add $HOST
 	ip netns add $NET
 	ip -n $HOST link add eth0 mtu 1500 type veth peer name eth0 mtu 1500 netns $NET
@@ -57,6 +63,9 @@ place() {
 		ip -n $n link set eth0 up
 	done
 	ip -n $HOST route add default via 10.112.0.1
+}
+
+place() {
 	chmod 755 "$TMP"
 	cp "$B"/weir "$B"/tests/bench/{stream,echo,rr,crr} "$TMP/"
 	[ -d /dev/net ] || mkdir /dev/net
@@ -79,7 +88,7 @@ prefix() { # ROW
 
 serve() { # ROW
 	# shellcheck disable=SC2046
-	nsenter --net=/run/netns/$HOST setpriv --reuid 65534 --regid 65534 --clear-groups \
+	setsid nsenter --net=/run/netns/$HOST setpriv --reuid 65534 --regid 65534 --clear-groups \
 		env HOME=/nonexistent TMPDIR=/tmp $(prefix "$1") "$TMP/serve" >/dev/null 2>&1 &
 	JOB=$!
 	for _ in $(seq 100); do
@@ -101,6 +110,7 @@ cell() { # NAME ROW FIELD COMMAND...
 round() {
 	local row
 	for row in $ROWS; do
+		namespaces
 		serve "$row"
 		cell from1 "$row" gbps "$TMP/stream" -d -t $SECS $SERVER 5001
 		cell from8 "$row" gbps "$TMP/stream" -d -n 8 -t $SECS $SERVER 5001
@@ -109,6 +119,7 @@ round() {
 		cell rr-p50 "$row" p50 "$TMP/rr" -t $SECS $SERVER 6001
 		cell crr "$row" rate "$TMP/crr" -p 32 -q 4 -t $SECS $SERVER 6001
 		sweep
+		namespaces_del
 	done
 }
 
