@@ -233,6 +233,8 @@ static const struct option shared_rows[] = {
 	{"hook", 0, "NAME[=ARGS]", set_hook, .allowed = "up to 16 hooks, each as NAME or NAME=ARGS",
 	 .help = "show all payload to this hook (known: count); repeatable, called in the "
 		 "order given"},
+	{"no-bpf", 0, NULL, option_set_flag, AT(no_bpf),
+	 .help = "find owners with sock_diag and /proc alone, as without root"},
 
 	OPTION_HEADING("Bounds"),
 	{"max-flows", 0, "N", option_set_number, AT(max_flows), .min = 1, .max = 1U << 22,

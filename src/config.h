@@ -50,6 +50,7 @@ struct config {
 	uint32_t max_half_open;
 	size_t flow_buffer;  /* bytes one flow may keep in weir, each direction */
 	size_t total_buffer; /* all flows together */
+	bool no_bpf;
 	/* output */
 	const char *log; /* FILE, fd:N or - */
 	bool quiet, live;

@@ -24,17 +24,18 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include <linux/bpf.h>
 #include <linux/netlink.h>
 
 #include "explain.h"
 #include "isolate.h"
 #include "netcfg.h"
+#include "owner_bpf.h"
 #include "owner_sockdiag.h"
 #include "sandbox.h"
 #include "sysctl.h"
 #include "tundev.h"
 
+#include "base/cgroup.h"
 #include "base/log.h"
 #include "base/util.h"
 
@@ -271,23 +272,20 @@ static void check_ping(struct finding *f)
 
 static void check_bpf(struct finding *f)
 {
-	union bpf_attr attr;
-	bool btf = !access("/sys/kernel/btf/vmlinux", R_OK);
-	int fd;
+	int fd = owner_sockdiag_open(); /* any socket of this namespace */
+	struct owner_bpf *ob = NULL;
+	char err[200];
 
-	memset(&attr, 0, sizeof(attr));
-	attr.map_type = BPF_MAP_TYPE_ARRAY;
-	attr.key_size = attr.value_size = 4;
-	attr.max_entries = 1;
-	fd = (int)syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr));
-	if (fd >= 0 && btf)
-		found(f, MARK_OK, "BPF with type information; not needed by run");
-	else if (fd >= 0)
+	if (!owner_bpf_open(fd, &ob, err, sizeof(err)))
+		found(f, MARK_OK, "owners are noted by the kernel when a socket is used");
+	else if (owner_bpf_built() && geteuid() != 0)
 		found(f, MARK_LIMITED,
-		      "BPF without BTF (/sys/kernel/btf/vmlinux); not needed by run");
+		      "for root only: owners are asked for with sock_diag and /proc, and may have "
+		      "ended by then");
 	else
-		found(f, MARK_LIMITED, "no BPF for this user (%s)%s; not needed by run",
-		      strerror(errno), btf ? ", BTF is there" : "");
+		found(f, MARK_LIMITED, "%s; owners are asked for with sock_diag and /proc", err);
+	owner_bpf_free(ob);
+	close_fd(&fd);
 }
 
 static void check_nftables(struct finding *f)
@@ -298,28 +296,6 @@ static void check_nftables(struct finding *f)
 		found(f, MARK_OK, "the kernel has nfnetlink; not needed by run");
 	else
 		found(f, MARK_LIMITED, "no nfnetlink (modprobe nf_tables); not needed by run");
-}
-
-/** cgroup2_mount - where the unified hierarchy is mounted; false when nowhere */
-static bool cgroup2_mount(char *out, size_t size)
-{
-	FILE *m = fopen("/proc/self/mountinfo", "re");
-	char *line = NULL;
-	size_t room = 0;
-	bool have = false;
-
-	while (m && !have && getline(&line, &room, m) > 0) {
-		char where[256], *rest = strstr(line, " - cgroup2 ");
-
-		if (!rest || sscanf(line, "%*s %*s %*s %*s %255s", where) != 1)
-			continue;
-		str_copy(out, size, where);
-		have = true;
-	}
-	free(line);
-	if (m)
-		fclose(m);
-	return have;
 }
 
 static void check_cgroup(struct finding *f)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * owner: joins the kernel's answer (owner_sockdiag) with the process (owner_proc).
+ * owner: joins the kernel's answer (owner_sockdiag) with the process (owner_proc),
+ * for what the kernel did not note by itself (owner_bpf).
  *
  * Two things come between. Users: sock_diag speaks of users as the user namespace
  * sees them in which the netlink socket was opened; with --map-root our caller is 0
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "owner_bpf.h"
 #include "owner_proc.h"
 #include "owner_sockdiag.h"
 
@@ -32,6 +34,7 @@ struct owner_db {
 	int diag_fd;
 	pid_t keeper;
 	struct owner_proc *proc;
+	struct owner_bpf *bpf; /* NULL: none */
 	unsigned n_ranges;
 	struct uid_range ranges[UID_RANGES_MAX];
 };
@@ -51,6 +54,11 @@ const char *owner_why_text(unsigned why)
 	};
 
 	return why < OWNER_WHY_MAX ? text[why] : "unknown";
+}
+
+const char *owner_source_text(unsigned source)
+{
+	return source == OWNER_BY_BPF ? "bpf" : "sockdiag";
 }
 
 /* --- users ------------------------------------------------------------------------ */
@@ -210,25 +218,69 @@ static void find_sockets(struct owner_db *db, const struct owner_query *q, struc
 			s[i].uid = uid_outside(db, s[i].uid);
 }
 
+static bool ask_bpf(struct owner_db *db, const struct owner_query *q, const struct owner_sock *live,
+		    struct owner_answer *out)
+{
+	return db->bpf && owner_bpf_find(db->bpf, q, live, out);
+}
+
+/* struct batch - the queries that sock_diag is asked, and which of the caller's they are */
+struct batch {
+	struct owner_query q[OWNER_SOCKDIAG_BATCH];
+	struct owner_sock s[OWNER_SOCKDIAG_BATCH];
+	struct owner_want w[OWNER_SOCKDIAG_BATCH];
+	unsigned from[OWNER_SOCKDIAG_BATCH];
+	unsigned n;
+};
+
+static void batch_drop(struct batch *b, unsigned i)
+{
+	b->n--;
+	memmove(&b->q[i], &b->q[i + 1], (b->n - i) * sizeof(b->q[0]));
+	memmove(&b->s[i], &b->s[i + 1], (b->n - i) * sizeof(b->s[0]));
+	memmove(&b->from[i], &b->from[i + 1], (b->n - i) * sizeof(b->from[0]));
+}
+
+static void find_processes(struct owner_db *db, struct batch *b, struct owner_answer *out)
+{
+	unsigned i;
+
+	for (i = 0; i < b->n; i++)
+		b->w[i] = (struct owner_want){.inode = b->s[i].err ? 0 : b->s[i].inode,
+					      .uid = b->s[i].uid};
+	owner_proc_find(db->proc, b->w, b->n);
+	for (i = 0; i < b->n; i++)
+		out[b->from[i]] = (struct owner_answer){
+			.owner = b->w[i].owner,
+			.uid = b->s[i].uid,
+			.inode = b->s[i].inode,
+			.cookie = b->s[i].cookie,
+			.why = b->s[i].err ? why_of(b->s[i].err) : b->w[i].why,
+		};
+}
+
+/* lookup_batch - what was noted alone, what was noted of a living socket, then /proc */
 static void lookup_batch(struct owner_db *db, const struct owner_query *q, struct owner_answer *out,
 			 unsigned n)
 {
-	struct owner_sock s[OWNER_SOCKDIAG_BATCH];
-	struct owner_want w[OWNER_SOCKDIAG_BATCH];
+	struct batch b = {.n = 0};
 	unsigned i;
 
-	find_sockets(db, q, s, n);
 	for (i = 0; i < n; i++)
-		w[i] = (struct owner_want){.inode = s[i].err ? 0 : s[i].inode, .uid = s[i].uid};
-	owner_proc_find(db->proc, w, n);
-	for (i = 0; i < n; i++)
-		out[i] = (struct owner_answer){
-			.owner = w[i].owner,
-			.uid = s[i].uid,
-			.inode = s[i].inode,
-			.cookie = s[i].cookie,
-			.why = s[i].err ? why_of(s[i].err) : w[i].why,
-		};
+		if (!ask_bpf(db, &q[i], NULL, &out[i])) {
+			b.q[b.n] = q[i];
+			b.from[b.n++] = i;
+		}
+	if (!b.n)
+		return;
+	find_sockets(db, b.q, b.s, b.n);
+	for (i = 0; i < b.n;)
+		if (ask_bpf(db, &b.q[i], &b.s[i], &out[b.from[i]]))
+			batch_drop(&b, i);
+		else
+			i++;
+	if (b.n)
+		find_processes(db, &b, out);
 }
 
 void owner_db_lookup(struct owner_db *db, const struct owner_query *q, struct owner_answer *out,
@@ -255,6 +307,7 @@ struct owner_db *owner_db_new(const struct owner_db_config *cfg)
 	}
 	db->diag_fd = cfg->diag_fd;
 	db->keeper = cfg->keeper;
+	db->bpf = cfg->bpf;
 	read_uid_map(db);
 	return db;
 }
@@ -265,6 +318,7 @@ void owner_db_free(struct owner_db *db)
 		return;
 	close_fd(&db->diag_fd);
 	owner_proc_free(db->proc);
+	owner_bpf_free(db->bpf);
 	free(db);
 }
 
@@ -275,5 +329,7 @@ void owner_db_closed(struct owner_db *db, uint32_t inode)
 
 const struct owner *owner_db_get(const struct owner_db *db, uint32_t id)
 {
+	if (id & OWNER_BPF_ID)
+		return db->bpf ? owner_bpf_get(db->bpf, id) : NULL;
 	return owner_proc_get(db->proc, id);
 }

@@ -29,6 +29,12 @@ enum owner_why { /* why something is missing; owner_why_text() */
 		 OWNER_WHY_MAX
 };
 
+enum owner_source {		   /* owner_source_text() */
+		    OWNER_BY_DIAG, /* asked for with sock_diag and /proc when the flow began */
+		    OWNER_BY_BPF,  /* noted by the kernel when the socket was used */
+		    OWNER_SOURCE_MAX
+};
+
 #define OWNER_PARENTS_MAX 8
 
 struct owner_parent {
@@ -39,6 +45,8 @@ struct owner_parent {
 /**
  * struct owner - one process, at one moment (exec makes another one)
  * @id: unique in a run, never 0
+ * @source: enum owner_source
+ * @uid, @gid: effective; OWNER_BY_BPF: at the moment it used the socket
  * @start_ns: start of the process since boot (/proc/PID/stat field 22)
  * @exe, @cmdline: cut at their size; arguments are separated by spaces, control bytes as '?'
  * @parents: nearest first
@@ -53,6 +61,7 @@ struct owner {
 	char exe[256];
 	char cmdline[512];
 	char cgroup[256];
+	uint8_t source;
 	uint8_t parents_len;
 	struct owner_parent parents[OWNER_PARENTS_MAX];
 };
@@ -64,8 +73,7 @@ struct owner_query {
 	struct addrport app, net; /* ICMP: app.port is the echo identifier */
 };
 
-/** struct owner_answer - uid, inode and cookie of the socket; @owner 0 when the process is unknown
- */
+/** struct owner_answer - uid, inode and cookie of the socket; @owner 0: the process is unknown */
 struct owner_answer {
 	uint32_t owner;
 	uint32_t uid; /* (uint32_t)-1: not known */
@@ -75,15 +83,18 @@ struct owner_answer {
 };
 
 const char *owner_why_text(unsigned why);
+const char *owner_source_text(unsigned source);
 
 /* --- supervisor side -------------------------------------------------------- */
 
 struct owner_db;
+struct owner_bpf;
 
 struct owner_db_config {
 	int diag_fd;	 /* NETLINK_SOCK_DIAG socket opened inside the namespace; owned by the db */
 	pid_t keeper;	 /* root of the tree of processes to search first; 0: our own namespaces */
 	bool whole_proc; /* search all of /proc too (root, foreign namespaces) */
+	struct owner_bpf *bpf; /* asked first; owned by the db; NULL: sock_diag and /proc alone */
 };
 
 /** owner_db_new - returns NULL on ENOMEM */

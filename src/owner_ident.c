@@ -148,8 +148,8 @@ static void read_ids(int dir_fd, struct owner *o)
 		o->gid = ids[1];
 }
 
-/* user_name - remembered, as NSS may ask a server; "" when there is no such user */
-static void user_name(uint32_t uid, char *out, size_t size)
+/* owner_ident_user - remembered, as NSS may ask a server */
+void owner_ident_user(uint32_t uid, char *out, size_t size)
 {
 	static struct {
 		uint32_t uid;
@@ -198,6 +198,14 @@ static void pick_cgroup(char *text, char *out, size_t size)
 	owner_ident_clean(out, strlen(out));
 }
 
+void owner_ident_cgroup(int dir_fd, struct owner *o)
+{
+	char text[4096];
+
+	if (read_at(dir_fd, "cgroup", text, sizeof(text)) > 0)
+		pick_cgroup(text, o->cgroup, sizeof(o->cgroup));
+}
+
 static void read_parents(struct owner *o, pid_t ppid)
 {
 	struct owner_stat s;
@@ -223,7 +231,6 @@ int owner_ident_read(int dir_fd, pid_t pid, const struct owner_mark *m, struct o
 {
 	static const long hz_default = 100;
 	long hz = sysconf(_SC_CLK_TCK);
-	char cgroup[4096];
 	ssize_t n;
 
 	memset(o, 0, sizeof(*o));
@@ -235,13 +242,12 @@ int owner_ident_read(int dir_fd, pid_t pid, const struct owner_mark *m, struct o
 	read_ids(dir_fd, o);
 	if (o->uid == (uint32_t)-1)
 		return -ESRCH;
-	user_name(o->uid, o->user, sizeof(o->user));
+	owner_ident_user(o->uid, o->user, sizeof(o->user));
 	n = readlinkat(dir_fd, "exe", o->exe, sizeof(o->exe) - 1);
 	owner_ident_clean(o->exe, n > 0 ? (size_t)n : 0);
 	n = read_at(dir_fd, "cmdline", o->cmdline, sizeof(o->cmdline));
 	owner_ident_clean(o->cmdline, n > 0 ? (size_t)n : 0);
-	if (read_at(dir_fd, "cgroup", cgroup, sizeof(cgroup)) > 0)
-		pick_cgroup(cgroup, o->cgroup, sizeof(o->cgroup));
+	owner_ident_cgroup(dir_fd, o);
 	read_parents(o, m->ppid);
 	return 0;
 }

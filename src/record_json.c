@@ -213,6 +213,7 @@ static json_t *parents_json(const struct owner *w)
 
 static void set_process(json_t *o, const struct owner *w)
 {
+	set_word(o, "source", owner_source_text(w->source));
 	set_text(o, "user", w->user);
 	set_number(o, "gid", w->gid);
 	set_number(o, "pid", (uint64_t)w->pid);
@@ -224,13 +225,25 @@ static void set_process(json_t *o, const struct owner *w)
 	json_object_set_new(o, "parents", parents_json(w));
 }
 
-/* owner_json - "uid" is the socket's where it is known: the process may have changed since */
+/*
+ * owner_uid - of the process when it used the socket, where that was noted; else the
+ * socket's: the process may have become somebody else since
+ */
+static uint32_t owner_uid(const struct flow_rec *f, const struct owner *w)
+{
+	if (w && (w->source == OWNER_BY_BPF || f->owner_uid == UID_NONE))
+		return w->uid;
+	return f->owner_uid;
+}
+
 static json_t *owner_json(const struct flow_rec *f, const struct owner *w)
 {
 	json_t *o = json_object();
 
-	if (f->owner_uid != UID_NONE || w)
-		set_number(o, "uid", f->owner_uid != UID_NONE ? f->owner_uid : w->uid);
+	if (owner_uid(f, w) != UID_NONE)
+		set_number(o, "uid", owner_uid(f, w));
+	if (f->owner_uid != UID_NONE)
+		set_number(o, "socket_uid", f->owner_uid);
 	if (w)
 		set_process(o, w);
 	if (f->cookie)

@@ -35,6 +35,7 @@
 #include "hostdns.h"
 #include "isolate.h"
 #include "owner.h"
+#include "owner_bpf.h"
 #include "proctree.h"
 #include "record.h"
 #include "resolvwatch.h"
@@ -502,12 +503,26 @@ static int worker_user(struct supervisor *s)
 	return r;
 }
 
+/** open_bpf - not needed, and not to be had by everybody: NULL */
+static struct owner_bpf *open_bpf(const struct supervisor *s)
+{
+	struct owner_bpf *ob = NULL;
+	char err[200];
+
+	if (s->cfg->no_bpf || s->sandbox.userns)
+		return NULL;
+	if (owner_bpf_open(s->sandbox.diag_fd, &ob, err, sizeof(err)))
+		log_debug("no BPF: %s", err);
+	return ob;
+}
+
 static int open_worker(struct supervisor *s)
 {
 	const struct owner_db_config oc = {
 		.diag_fd = s->sandbox.diag_fd,
 		.keeper = s->sandbox.keeper,
 		.whole_proc = !s->sandbox.userns,
+		.bpf = open_bpf(s),
 	};
 	int r = worker_user(s);
 

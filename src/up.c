@@ -30,6 +30,7 @@
 #include "isolate.h"
 #include "notify.h"
 #include "owner.h"
+#include "owner_bpf.h"
 #include "owner_sockdiag.h"
 #include "plan.h"
 #include "record.h"
@@ -369,6 +370,17 @@ static int open_record(struct up *u)
 	return r;
 }
 
+/** open_bpf - not to be had everywhere: NULL */
+static struct owner_bpf *open_bpf(const struct up *u, int sock_fd)
+{
+	struct owner_bpf *ob = NULL;
+	char err[200];
+
+	if (!u->c->base.no_bpf && owner_bpf_open(sock_fd, &ob, err, sizeof(err)))
+		log_note("owners are looked up with sock_diag and /proc alone: %s", err);
+	return ob;
+}
+
 static int open_worker(struct up *u)
 {
 	struct owner_db_config oc = {.whole_proc = true};
@@ -380,6 +392,7 @@ static int open_worker(struct up *u)
 		log_error("sockets can't be looked up: no sock_diag");
 		return -EOPNOTSUPP;
 	}
+	oc.bpf = open_bpf(u, oc.diag_fd);
 	u->db = owner_db_new(&oc);
 	u->env = (struct workerctl_env){
 		.cfg = &u->c->base,

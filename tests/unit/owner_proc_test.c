@@ -3,7 +3,8 @@
  * The test looks its own sockets up, and those of its children: this process is
  * the keeper of the tree. No privilege needed.
  *
- * LINK: src/owner.o src/owner_proc.o src/owner_ident.o src/owner_sockdiag.o src/base/addr.o
+ * LINK: src/owner.o src/owner_proc.o src/owner_ident.o src/owner_sockdiag.o src/owner_nobpf.o
+ * LINK: src/base/addr.o
  * LINK: src/base/clock.o src/base/util.o src/base/log.o
  */
 #include "owner_proc.h"

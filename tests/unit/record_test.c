@@ -28,6 +28,11 @@
 #include "../lib/tap.h"
 
 /* fakes: one word each */
+const char *owner_source_text(unsigned source)
+{
+	return source == OWNER_BY_BPF ? "bpf" : "sockdiag";
+}
+
 const char *owner_why_text(unsigned why)
 {
 	return why == OWNER_NO_PROCESS ? "gone" : "known";
@@ -144,6 +149,35 @@ static void inbound(void)
 	tap_ok(!strcmp(text_at(j, "weir", "direction", NULL), "out") &&
 		       number_at(j, "weir", "published_port", NULL) == -1,
 	       "others are outbound");
+	json_decref(j);
+}
+
+static void owner_cases(void)
+{
+	struct flow_rec f = flow(IPPROTO_TCP);
+	struct owner o = curl();
+	json_t *j;
+
+	f.owner_uid = 0;
+	o.uid = 1000;
+	j = json_of(&f, &o, NULL);
+	tap_ok(!strcmp(text_at(j, "weir", "owner", "source"), "sockdiag") &&
+		       number_at(j, "weir", "owner", "uid") == 0 &&
+		       number_at(j, "weir", "owner", "socket_uid") == 0,
+	       "looked up later: the process may be another user by now, the socket is not");
+	json_decref(j);
+	o.source = OWNER_BY_BPF;
+	j = json_of(&f, &o, NULL);
+	tap_ok(!strcmp(text_at(j, "weir", "owner", "source"), "bpf") &&
+		       number_at(j, "weir", "owner", "uid") == 1000 &&
+		       number_at(j, "weir", "owner", "socket_uid") == 0,
+	       "noted when the socket was used: the user of that moment");
+	json_decref(j);
+	f.owner_uid = UINT32_MAX;
+	j = json_of(&f, &o, NULL);
+	tap_ok(number_at(j, "weir", "owner", "uid") == 1000 &&
+		       number_at(j, "weir", "owner", "socket_uid") == -1,
+	       "a socket of nobody in particular");
 	json_decref(j);
 }
 
@@ -691,6 +725,7 @@ int main(int argc, char **argv)
 		return show();
 	inbound();
 	json_cases();
+	owner_cases();
 	hostile_text();
 	log_values();
 	log_file();
