@@ -8,7 +8,8 @@
  * there. The keeper's uid_map translates back. Ping sockets: no sock_diag
  * exists for them, so /proc/KEEPER/net/icmp{,6} is read, where the local port is the
  * echo identifier; without a match the sender may be a raw socket, which has
- * no identifier: with exactly one that fits it is named, with more none is.
+ * no identifier. Path tools have one to send and another one to receive: of several that fit the
+ * holder is named when one process holds them all, else none is.
  */
 #include "owner.h"
 
@@ -25,6 +26,7 @@
 
 #define UID_RANGES_MAX 340 /* the kernel's own limit */
 #define UID_NONE       ((uint32_t)-1)
+#define RIVALS_MAX     8 /* sockets that fit one echo: more are nobody's */
 
 struct uid_range {
 	uint32_t inside, outside, count;
@@ -135,18 +137,29 @@ static bool net_line_fits(const struct net_line *l, const struct owner_query *q)
 	       (addr_is_unspecified(&l->remote) || addr_equal(&l->remote, &q->net.addr));
 }
 
+/* struct rivals - sockets that fit alike; @uid is known only while all agree */
+struct rivals {
+	uint32_t inode[RIVALS_MAX], uid;
+	unsigned n; /* may be more than there is place for */
+};
+
+static void rivals_add(struct rivals *r, const struct net_line *l)
+{
+	r->uid = r->n && r->uid != l->uid ? UID_NONE : l->uid;
+	if (r->n < RIVALS_MAX)
+		r->inode[r->n] = l->inode;
+	r->n++;
+}
+
 /*
- * count_lines - sockets of /proc/KEEPER/net/@name that could have sent @q
+ * add_lines - add to @r the sockets of /proc/KEEPER/net/@name that could have sent @q
  * @port: local port that they must have
- *
- * Adds to *@found, whose uid stays known only while all agree. Returns how many.
  */
-static unsigned count_lines(const struct owner_db *db, const char *name, unsigned port,
-			    const struct owner_query *q, struct owner_sock *found)
+static void add_lines(const struct owner_db *db, const char *name, unsigned port,
+		      const struct owner_query *q, struct rivals *r)
 {
 	char path[48], line[512];
 	struct net_line l;
-	unsigned n = 0;
 	FILE *f;
 
 	if (db->keeper > 0)
@@ -155,16 +168,28 @@ static unsigned count_lines(const struct owner_db *db, const char *name, unsigne
 		snprintf(path, sizeof(path), "/proc/self/net/%s", name);
 	f = fopen(path, "re");
 	if (!f)
-		return 0;
+		return;
 	while (fgets(line, sizeof(line), f)) {
-		if (!parse_net_line(line, &l) || l.lport != port || !net_line_fits(&l, q))
-			continue;
-		found->uid = found->inode && found->uid != l.uid ? UID_NONE : l.uid;
-		found->inode = l.inode;
-		n++;
+		if (parse_net_line(line, &l) && l.lport == port && net_line_fits(&l, q))
+			rivals_add(r, &l);
 	}
 	fclose(f);
-	return n;
+}
+
+/* one_holder - true when a single process holds all of @r */
+static bool one_holder(const struct owner_db *db, const struct rivals *r)
+{
+	struct owner_want w[RIVALS_MAX];
+
+	if (r->n > RIVALS_MAX)
+		return false;
+	for (unsigned i = 0; i < r->n; i++)
+		w[i] = (struct owner_want){.inode = r->inode[i], .uid = r->uid};
+	owner_proc_find(db->proc, w, r->n);
+	for (unsigned i = 0; i < r->n; i++)
+		if (!w[i].owner || w[i].owner != w[0].owner)
+			return false;
+	return true;
 }
 
 /* icmp_socket - uids in /proc are in our own terms already: its reader's */
@@ -173,17 +198,20 @@ static void icmp_socket(const struct owner_db *db, const struct owner_query *q,
 {
 	bool six = q->proto == IPPROTO_ICMPV6;
 	const char *ping = six ? "icmp6" : "icmp", *raw = six ? "raw6" : "raw";
-	unsigned n;
+	struct rivals r = {.uid = UID_NONE};
 
-	*s = (struct owner_sock){.uid = UID_NONE};
-	n = count_lines(db, ping, q->app.port, q, s);
-	if (!n) {
-		n = count_lines(db, raw, q->proto, q, s);
-		n += count_lines(db, raw, IPPROTO_RAW, q, s);
+	add_lines(db, ping, q->app.port, q, &r);
+	if (!r.n) {
+		add_lines(db, raw, q->proto, q, &r);
+		add_lines(db, raw, IPPROTO_RAW, q, &r);
 	}
-	s->err = !n ? -ENOENT : n > 1 ? -EEXIST : 0;
-	if (s->err)
-		s->inode = 0;
+	*s = (struct owner_sock){.uid = r.uid};
+	if (!r.n)
+		s->err = -ENOENT;
+	else if (r.n > 1 && !one_holder(db, &r))
+		s->err = -EEXIST;
+	else
+		s->inode = r.inode[0];
 }
 
 /* --- answers ------------------------------------------------------------------------ */

@@ -53,9 +53,11 @@ static void drop_name(struct relay *r, struct flow *f)
 	f->rec->host_slot = 0;
 }
 
-static bool is_datagram(uint8_t proto)
+/** takes_place - flows that weir carries; the record of a protocol that it doesn't can be missed */
+static bool takes_place(uint8_t proto)
 {
-	return proto == IPPROTO_UDP || proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_ICMP ||
+	       proto == IPPROTO_ICMPV6;
 }
 
 /** evict - end the datagram flow that was silent the longest; false: there is none */
@@ -109,7 +111,7 @@ struct flow *relay_flow_new(struct relay *r, uint8_t proto, const struct addrpor
 	if (refuse_half_open(r, proto))
 		return NULL;
 	f = flow_new(r->flows, proto, app, net, r->now, r->wall);
-	if (!f && is_datagram(proto) && evict(r))
+	if (!f && takes_place(proto) && evict(r))
 		f = flow_new(r->flows, proto, app, net, r->now, r->wall);
 	if (!f) {
 		refuse_full(r, proto);

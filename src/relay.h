@@ -69,8 +69,9 @@ struct hook_view relay_view(const struct relay *r, const struct flow *f);
  * relay_flow_new - a flow for this 5-tuple: bounds checked, owner asked for, name
  * looked up. NULL when a bound refuses it (counted and said).
  *
- * A datagram flow for which a full table has no place ends the one that was silent the
- * longest, if any: datagram flows have no end of their own, so most of them are over.
+ * A flow for which a full table has no place ends the datagram flow that was silent the
+ * longest, if any: those have no end of their own, so most of them are over. A mere record,
+ * of a protocol that is not carried, ends nothing.
  *
  * Arms timers_config.owner_wait: a flow that timers_pop() returns in state NEW has no
  * answer yet, and goes on as one without an owner (OWNER_NO_ANSWER), by relay_*_owned().

@@ -92,6 +92,22 @@ PY"
 			if f.proto == 'UDP' and f.weir.reason != 'evicted')"
 }
 
+udp_gives_way() {
+	# UDP flows that are over fill the table: a connection finds its place all the same
+	bounded --max-flows 20 -- bash -c "python3 - $PLAIN4 <<'PY'
+import socket, sys, time
+socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(40)]
+for s in socks:
+    s.connect((sys.argv[1], 7101))
+    s.send(b'x')
+    s.recv(9)
+c = socket.create_connection((sys.argv[1], 7001), timeout=5)
+c.send(b'hello')
+print(c.recv(99).decode())
+PY"
+	is "--max-flows: UDP flows that are over make room for a connection" "$OUT" hello
+}
+
 udp_refused() {
 	# a table that connections fill: nothing can make room
 	bounded --max-flows 20 -- bash -c "python3 - $PLAIN4 <<'PY'
@@ -185,6 +201,7 @@ max_flows
 max_half_open
 half_open_given_up
 udp_flows
+udp_gives_way
 udp_refused
 flow_buffer
 total_buffer

@@ -34,6 +34,38 @@ path_tools() {
 		"$(inside -q -- ping -n -c 1 -W 1 10.80.0.17 2>&1)" " 0 received, 100% packet loss"
 }
 
+# a raw socket has no identifier; path tools have one to send and one to receive
+raw_sockets() {
+	cat >"$TMP/raw.py" <<-'PY'
+	import os, socket, struct, sys, time
+	def raw(proto):
+	    return socket.socket(socket.AF_INET, socket.SOCK_RAW, proto)
+	rd, wr = os.pipe()
+	if len(sys.argv) > 2:
+	    if not os.fork():
+	        rx = raw(socket.IPPROTO_ICMP)
+	        os.write(wr, b"x")
+	        time.sleep(1)
+	        sys.exit()
+	    os.read(rd, 1)
+	else:
+	    rx = raw(socket.IPPROTO_ICMP)
+	to = socket.inet_aton(sys.argv[1])
+	echo = struct.pack("!BBHHH", 8, 0, 0xf7ff - 0x1234, 0x1234, 0)
+	head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 0, 0, 0, 64, 1, 0, bytes(4), to)
+	tx = raw(socket.IPPROTO_RAW)
+	tx.sendto(head + echo, (sys.argv[1], 0))
+	time.sleep(0.5)
+	PY
+	inside -q --log "$TMP/raw1.json" -- python3 "$TMP/raw.py" $PLAIN4
+	check "echo: two raw sockets of one process name it" eve "$TMP/raw1.json" \
+		"[(f.weir.owner.comm, f.weir.owner.uid) for f in flows] == [('python3', 0)]"
+	inside -q --log "$TMP/raw2.json" -- python3 "$TMP/raw.py" $PLAIN4 two
+	check "... those of two processes name none" eve "$TMP/raw2.json" \
+		"[(f.weir.owner.comm, f.weir.owner.why) for f in flows] == [
+		(None, 'several sockets or processes fit')]"
+}
+
 unknown_protocol() {
 	local log=$TMP/proto.json
 	inside -q --log "$log" -- "$B/tests/fidelity/probe" protocol 4 $PLAIN4 253 >/dev/null 2>&1
@@ -62,6 +94,7 @@ in_router nft 'table inet count {
 servers_up
 log_of_echo
 path_tools
+raw_sockets
 unknown_protocol
 forbidden
 done_testing

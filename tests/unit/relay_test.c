@@ -229,9 +229,9 @@ static void test_evict(void)
 	gone = flow_ref(f[3]);
 	ended = hook_closed = notices = 0;
 	memset(&r.count, 0, sizeof(r.count));
-	tap_ok(!make(IPPROTO_TCP, 90) && !ended && r.count.flows_refused_table == 1,
-	       "a connection is refused: it evicts nothing");
-	tap_ok(!strcmp(notice_what, "flow table"), "and says so: %s", notice_what);
+	tap_ok(!make(IPPROTO_SCTP, 90) && !ended && r.count.flows_refused_table == 1,
+	       "a protocol that is not carried gets no place: it evicts nothing");
+	tap_ok(!strcmp(notice_what, "flow table, datagrams"), "and says so: %s", notice_what);
 	fresh = make(IPPROTO_UDP, 91);
 	tap_ok(fresh && ended == 1 && hook_closed == 1 && r.count.flows_evicted == 1 &&
 		       r.count.flows_refused_table == 1,
@@ -246,7 +246,9 @@ static void test_evict(void)
 	f[3] = make(IPPROTO_UDP, 3);
 	tap_ok(f[3] && f[3]->rec->state == FLOW_NEW && f[5]->rec->reason == FLOW_ENDED_EVICTED,
 	       "one that was evicted may come back, and evicts another kind");
-	tap_is(flow_reap(r.flows, NULL, NULL), 3, "three are freed");
+	tap_ok(make(IPPROTO_TCP, 93) && f[6]->rec->reason == FLOW_ENDED_EVICTED,
+	       "so does a connection");
+	tap_is(flow_reap(r.flows, NULL, NULL), 4, "four are freed");
 	tap_ok(!flow_get(r.flows, gone) && flow_count(r.flows) == 8, "the table is full as before");
 	tap_ok(f[0]->rec->reason == FLOW_ENDED_NOT && f[1]->rec->reason == FLOW_ENDED_NOT,
 	       "connections are left alone");
