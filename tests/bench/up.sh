@@ -29,15 +29,16 @@ declare -A VALUES
 
 [ "$(id -u)" = 0 ] || { echo "up.sh: needs root" >&2; exit 1; }
 
+# A row has namespaces of its own: no ports in TIME_WAIT, no tracked connections of another one.
 cleanup() {
 	local pid ns
 	for ns in $HOST $NET; do
 		for pid in $(ip netns pids $ns 2>/dev/null); do kill -9 "$pid" 2>/dev/null; done
 		ip netns del $ns 2>/dev/null
 	done
-	rm -rf "$TMP"
+	wait 2>/dev/null
 }
-trap cleanup EXIT
+trap 'cleanup; rm -rf "$TMP"' EXIT
 trap 'exit 1' INT TERM
 
 in_host() { nsenter --net=/run/netns/$HOST "$@"; }
@@ -55,11 +56,9 @@ topology() {
 	ip -n $NET addr add 10.111.0.1/24 dev eth0
 	for ((i = 1; i <= 16; i++)); do ip -n $NET addr add 10.111.1.$i/32 dev eth0; done
 	ip -n $HOST route add default via 10.111.0.1
-	chmod 755 "$TMP"
-	cp "$B"/tests/bench/{stream,echo,rr,crr} "$TMP/"
-	nsenter --net=/run/netns/$NET "$TMP/stream" -s 5001 &
+	nsenter --net=/run/netns/$NET "$TMP/stream" -s 5001 2>/dev/null &
 	nsenter --net=/run/netns/$NET "$TMP/echo" 6001 4 &
-	until in_host "$TMP/rr" -t 1 10.111.1.1 6001 >/dev/null 2>&1; do sleep 0.1; done
+	until in_host timeout 5 "$TMP/rr" -t 1 10.111.1.1 6001 >/dev/null 2>&1; do sleep 0.1; done
 }
 
 options() {
@@ -101,12 +100,14 @@ note() { # CELL ROW LINE FIELD
 round() {
 	local row
 	for row in $ROWS; do
-		start "$row" || continue
+		topology
+		start "$row" || { cleanup; continue; }
 		note crr "$row" "$(client "$TMP/crr" -p 4 -a 16 -q 4 -t "$SECS" 10.111.1.1 6001)" rate
 		note up "$row" "$(client "$TMP/stream" -t "$SECS" 10.111.1.1 5001)" gbps
 		note down "$row" "$(client "$TMP/stream" -d -t "$SECS" 10.111.1.1 5001)" gbps
 		note rr "$row" "$(client "$TMP/rr" -t "$SECS" 10.111.1.1 6001)" p50
 		stop "$row"
+		cleanup
 	done
 }
 
@@ -128,7 +129,8 @@ table() {
 	done
 }
 
-topology
+chmod 755 "$TMP"
+cp "$B"/tests/bench/{stream,echo,rr,crr} "$TMP/"
 for ((r = 1; r <= ROUNDS; r++)); do
 	echo "round $r"
 	round
