@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include <sys/syscall.h>
 
 #include "journal.h"
+#include "netns.h"
 #include "runlock.h"
 
 #include "base/clock.h"
@@ -98,6 +100,39 @@ static int undo(struct down *d, struct journal *j)
 	return rc;
 }
 
+/** go_there - into the network namespace of the journal; -ENOENT: it is gone */
+static int go_there(const struct down *d)
+{
+	char id[NETNS_ID_MAX];
+	int rc = journal_netns(d->path, id, sizeof(id)), fd;
+
+	if (rc)
+		return rc;
+	fd = netns_find(id);
+	if (fd < 0)
+		return fd;
+	if (setns(fd, CLONE_NEWNET))
+		rc = -errno;
+	close(fd);
+	return rc;
+}
+
+/** load - the journal, from inside of the namespace that it is about */
+static int load(const struct down *d, struct journal **j, char *err, size_t errsize)
+{
+	int rc = journal_load(d->path, j, err, errsize), r;
+
+	if (rc != -EXDEV)
+		return rc;
+	r = go_there(d);
+	if (!r)
+		return journal_load(d->path, j, err, errsize);
+	if (r != -ENOENT)
+		return rc;
+	log_note("the network namespace is gone, with what weir had changed in it");
+	return journal_load_files(d->path, j, err, errsize);
+}
+
 static int take_down(struct down *d)
 {
 	char err[400] = "";
@@ -105,7 +140,7 @@ static int take_down(struct down *d)
 	int rc;
 
 	for (;;) {
-		rc = journal_load(d->path, &j, err, sizeof(err));
+		rc = load(d, &j, err, sizeof(err));
 		if (rc != -EBUSY)
 			break;
 		rc = ask(d);

@@ -26,6 +26,7 @@
 #include <sys/stat.h>
 
 #include "change.h"
+#include "netns.h"
 #include "runlock.h"
 #include "sysctl.h"
 
@@ -47,6 +48,7 @@ struct journal {
 	char path[PATH_ROOM], lock_path[PATH_ROOM], new_path[PATH_ROOM];
 	int fd, lock_fd;
 	bool own_lock;
+	bool only_files; /* the network namespace is gone, with all else */
 	off_t end;
 	struct entry *entries; /* owned */
 	size_t n, room;
@@ -64,15 +66,10 @@ struct undoing {
 
 static void here(struct change_head *h)
 {
-	struct stat st;
-
 	if (sysctl_read("kernel/random/boot_id", h->boot, sizeof(h->boot)))
 		str_copy(h->boot, sizeof(h->boot), "unknown");
-	if (stat("/proc/self/ns/net", &st))
+	if (netns_id(-1, h->netns, sizeof(h->netns)))
 		str_copy(h->netns, sizeof(h->netns), "unknown");
-	else
-		snprintf(h->netns, sizeof(h->netns), "%llu:%llu", (unsigned long long)st.st_dev,
-			 (unsigned long long)st.st_ino);
 }
 
 static int write_at(int fd, const char *text, size_t len, off_t at)
@@ -444,16 +441,16 @@ static int fit(struct journal *j, const struct change_head *h, char *err, size_t
 	here(&now);
 	if (!*h->boot) /* killed before the first line was whole */
 		return 0;
-	if (strcmp(h->boot, now.boot) != 0) {
-		/* All but files has ended with that boot; what is set now somebody else set. */
+	if (strcmp(h->boot, now.boot) != 0 || j->only_files) {
+		/* All but files has ended with that; what is set now somebody else set. */
 		for (size_t i = 0; i < j->n; i++)
 			j->entries[i].stands &= j->entries[i].c.kind == CHANGE_PATH;
 		return 0;
 	}
 	if (strcmp(h->netns, now.netns) != 0)
 		return because(-EXDEV, err, errsize,
-			       "%s is about another network namespace (%s): go there; if that is "
-			       "gone, remove the file",
+			       "%s is about another network namespace (%s): `weir down` undoes "
+			       "what is there",
 			       j->path, h->netns);
 	return 0;
 }
@@ -515,13 +512,15 @@ static int lock_existing(struct journal *j)
 	return -ENOENT;
 }
 
-int journal_load(const char *path, struct journal **out, char *err, size_t errsize)
+static int load_path(const char *path, bool only_files, struct journal **out, char *err,
+		     size_t errsize)
 {
 	struct journal *j;
 	int rc = new_journal(path, &j);
 
 	if (rc)
 		return because(rc, err, errsize, "%s: %s", path, strerror(-rc));
+	j->only_files = only_files;
 	rc = lock_existing(j);
 	if (rc)
 		because(rc, err, errsize, "%s: %s", path, strerror(-rc));
@@ -531,6 +530,34 @@ int journal_load(const char *path, struct journal **out, char *err, size_t errsi
 		free_journal(j);
 	else
 		*out = j;
+	return rc;
+}
+
+int journal_load(const char *path, struct journal **out, char *err, size_t errsize)
+{
+	return load_path(path, false, out, err, errsize);
+}
+
+int journal_load_files(const char *path, struct journal **out, char *err, size_t errsize)
+{
+	return load_path(path, true, out, err, errsize);
+}
+
+int journal_netns(const char *path, char *id, size_t size)
+{
+	char line[512], why[80];
+	struct change_head h = {0};
+	FILE *f = fopen(path, "re");
+	int rc;
+
+	if (!f)
+		return -errno;
+	rc = fgets(line, sizeof(line), f) ? 0 : -ENODATA;
+	fclose(f);
+	if (!rc)
+		rc = change_read(line, strlen(line), &h, NULL, NULL, why, sizeof(why));
+	if (!rc)
+		str_copy(id, size, h.netns);
 	return rc;
 }
 

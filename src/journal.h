@@ -40,6 +40,13 @@ int journal_create(const char *path, struct journal **out);
  * namespace). Of a journal from before a reboot only paths are left to undo.
  */
 int journal_load(const char *path, struct journal **out, char *err, size_t errsize);
+/**
+ * journal_load_files - the same, when the network namespace of one that was -EXDEV is gone: all
+ * that is left to undo is files
+ */
+int journal_load_files(const char *path, struct journal **out, char *err, size_t errsize);
+/** journal_netns - the namespace that the journal at @path is about (netns.h); 0 or -errno */
+int journal_netns(const char *path, char *id, size_t size);
 /** journal_load_locked - the same for who inherited @lock_fd, which is @j's (or closed) now */
 int journal_load_locked(const char *path, int lock_fd, struct journal **out, char *err,
 			size_t errsize);

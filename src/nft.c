@@ -185,6 +185,149 @@ int nft_table_delete(struct nft *n, const char *table)
 	return r && table_ask(n, table) == -ENOENT ? -ENOENT : r;
 }
 
+/* --- elements ------------------------------------------------------------------------- */
+
+#define BATCH_BYTES (160 << 10) /* what is sent as one must fit into the socket's buffer */
+#define BATCH_FULL  (128 << 10) /* leaves room for the largest message */
+#define MESSAGE_IDS 1000	/* a list of them has 16 bits for its length in bytes */
+
+/** struct batch - messages of one transaction, in the making */
+struct batch {
+	struct nlmsg *nl;
+	struct mnl_nlmsg_batch *b;
+	unsigned last; /* sequence number of the newest change */
+};
+
+static struct nlmsghdr *batch_message(struct batch *t, uint16_t type, uint16_t flags,
+				      uint16_t res_id)
+{
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(mnl_nlmsg_batch_current(t->b));
+	struct nfgenmsg *g;
+
+	nlh->nlmsg_type = type;
+	nlh->nlmsg_flags = NLM_F_REQUEST | flags;
+	nlh->nlmsg_seq = ++t->nl->seq;
+	g = mnl_nlmsg_put_extra_header(nlh, sizeof(*g));
+	g->nfgen_family = NFPROTO_INET;
+	g->version = NFNETLINK_V0;
+	g->res_id = htons(res_id);
+	return nlh;
+}
+
+static struct nlmsghdr *batch_elements(struct batch *t, uint16_t type, uint16_t flags,
+				       const char *table, const char *set)
+{
+	struct nlmsghdr *nlh = batch_message(t, NFNL_SUBSYS_NFTABLES << 8 | type, flags, 0);
+
+	t->last = nlh->nlmsg_seq;
+	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_TABLE, table);
+	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, set);
+	return nlh;
+}
+
+static void put_id(struct nlmsghdr *nlh, uint64_t id)
+{
+	struct nlattr *elem = mnl_attr_nest_start(nlh, NFTA_LIST_ELEM);
+	struct nlattr *key = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_KEY);
+
+	mnl_attr_put(nlh, NFTA_DATA_VALUE, sizeof(id), &id);
+	mnl_attr_nest_end(nlh, key);
+	mnl_attr_nest_end(nlh, elem);
+}
+
+/** batch_ids - a message for each run of ids of one set; returns how many there was room for */
+static size_t batch_ids(struct batch *t, const char *table, const struct nft_id *ids, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && mnl_nlmsg_batch_size(t->b) < BATCH_FULL) {
+		const char *set = ids[i].set;
+		struct nlmsghdr *nlh =
+			batch_elements(t, NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_ACK, table, set);
+		struct nlattr *list = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_LIST_ELEMENTS);
+
+		for (size_t in = 0; in < MESSAGE_IDS && i < n && !strcmp(ids[i].set, set); in++)
+			put_id(nlh, ids[i++].id);
+		mnl_attr_nest_end(nlh, list);
+		mnl_nlmsg_batch_next(t->b);
+	}
+	return i;
+}
+
+/** batch_flush - each set that is in @ids */
+static void batch_flush(struct batch *t, const char *table, const struct nft_id *ids, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		size_t before = 0;
+
+		while (before < i && strcmp(ids[before].set, ids[i].set) != 0)
+			before++;
+		if (before < i)
+			continue;
+		batch_elements(t, NFT_MSG_DELSETELEM, NLM_F_ACK, table, ids[i].set);
+		mnl_nlmsg_batch_next(t->b);
+	}
+}
+/** batch_answer - the kernel has dealt with all of it before it was sent: 0 or the first -errno */
+static int batch_answer(struct batch *t)
+{
+	const int fd = mnl_socket_get_fd(t->nl->nl);
+	bool answered = false;
+	int err = 0;
+	ssize_t n;
+
+	while ((n = recv(fd, t->nl->buf, sizeof(t->nl->buf), MSG_DONTWAIT)) > 0) {
+		const struct nlmsghdr *nlh = (const void *)t->nl->buf;
+
+		for (int left = (int)n; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+			const struct nlmsgerr *e = mnl_nlmsg_get_payload(nlh);
+
+			if (nlh->nlmsg_type != NLMSG_ERROR ||
+			    mnl_nlmsg_get_payload_len(nlh) < sizeof(*e))
+				continue;
+			err = err ? err : e->error;
+			answered |= nlh->nlmsg_seq == t->last;
+		}
+	}
+	return err || answered ? err : -EIO;
+}
+
+/** ids_some - one transaction of as many as fit; returns how many that are, or -errno */
+static ssize_t ids_some(struct nft *n, const char *table, const struct nft_id *ids, size_t n_ids,
+			bool anew, char *buf)
+{
+	struct batch t = {.nl = &n->nl, .b = mnl_nlmsg_batch_start(buf, BATCH_BYTES)};
+	ssize_t rc = -ENOMEM, done;
+
+	if (!t.b)
+		return rc;
+	batch_message(&t, NFNL_MSG_BATCH_BEGIN, 0, NFNL_SUBSYS_NFTABLES);
+	mnl_nlmsg_batch_next(t.b);
+	if (anew)
+		batch_flush(&t, table, ids, n_ids);
+	done = (ssize_t)batch_ids(&t, table, ids, n_ids);
+	batch_message(&t, NFNL_MSG_BATCH_END, 0, NFNL_SUBSYS_NFTABLES);
+	mnl_nlmsg_batch_next(t.b);
+	rc = mnl_socket_sendto(n->nl.nl, mnl_nlmsg_batch_head(t.b), mnl_nlmsg_batch_size(t.b));
+	rc = rc < 0 ? -errno : batch_answer(&t);
+	mnl_nlmsg_batch_stop(t.b);
+	return rc ? rc : done;
+}
+
+int nft_ids_add(struct nft *n, const char *table, const struct nft_id *ids, size_t n_ids, bool anew)
+{
+	char *buf =
+		malloc(2 * BATCH_BYTES); /* libmnl wants room for one message beyond the limit */
+	ssize_t done = buf ? 0 : -ENOMEM;
+
+	for (size_t i = 0; done >= 0 && i < n_ids; i += (size_t)done) {
+		done = ids_some(n, table, ids + i, n_ids - i, anew, buf);
+		anew = false;
+	}
+	free(buf);
+	return done < 0 ? (int)done : 0;
+}
+
 /* --- changes -------------------------------------------------------------------------- */
 
 struct heard {

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct nft;
 
@@ -18,6 +19,20 @@ int nft_apply(struct nft *n, const char *text, char *err, size_t errsize);
 /** nft_table_delete - `inet @table`; 0, -ENOENT, -errno; @table: letters, digits and _ only */
 int nft_table_delete(struct nft *n, const char *table);
 bool nft_table_exists(struct nft *n, const char *table);
+
+/** struct nft_id - an element of a set of numbers of 64 bits, as those of cgroups are */
+struct nft_id {
+	char set[16];
+	uint64_t id;
+};
+/**
+ * nft_ids_add - as one, up to some thousands, and without the library's reading of all tables first
+ * @anew: these sets have nothing else then
+ *
+ * What is there already is no error. 0, -ENOENT (no such table or set), -errno.
+ */
+int nft_ids_add(struct nft *n, const char *table, const struct nft_id *ids, size_t n_ids,
+		bool anew);
 
 /** nft_watch_open - a non-blocking descriptor (NFNLGRP_NFTABLES); or -errno */
 int nft_watch_open(void);

@@ -55,6 +55,7 @@
 #define BOTH_BITS   3U
 #define GUARD_PRIO  90 /* after all filters (0), before source NAT (100) changes addresses */
 #define NO_OWNER    "4294967295"
+#define CHAIN_MARK  "mark" /* name of the chains that give SELECT, less the selector's number */
 
 /** struct making - a plan in the making */
 struct making {
@@ -224,7 +225,8 @@ static void fixed_rules(struct making *m)
 	r = rule_goto(m, PREF_END);
 	r.has_uid = true;
 	r.uid_lo = r.uid_hi = m->in->worker_uid;
-	rule_add_both(m, r, PREF_WORKER, false);
+	if (!select_is_netns(m->s))
+		rule_add_both(m, r, PREF_WORKER, false);
 	r = rule_goto(m, PREF_END);
 	r.mask = plan_mark_mask(m->c);
 	r.mark = plan_mark_value(m->c, PLAN_MARK_PASS);
@@ -290,10 +292,12 @@ static void slot_family(struct slot *t, const struct selector *sel, struct polic
 	t->n_to = prefixes_of(&sel->narrow, r.v6, t->to);
 	if (sel->narrow.n_to && !t->n_to)
 		return;
-	for (unsigned i = 0; i < t->n_ids; i++) {
-		r.has_uid = true;
-		r.uid_lo = t->ids[i].lo;
-		r.uid_hi = t->ids[i].hi;
+	for (unsigned i = 0; i < MAX(t->n_ids, 1U); i++) {
+		if (t->n_ids) {
+			r.has_uid = true;
+			r.uid_lo = t->ids[i].lo;
+			r.uid_hi = t->ids[i].hi;
+		}
 		for (unsigned k = 0; k < MAX(t->n_to, 1U); k++) {
 			if (t->n_to)
 				r.to = t->to[k];
@@ -364,7 +368,8 @@ static bool fits_rules(const struct making *m, const struct selector *sel)
 {
 	unsigned n = MAX(sel->narrow.n_to, 1U) * MAX(sel->narrow.n_ports, 1U) * 3;
 
-	if (sel->kind != SELECT_USER || select_takes_uid(m->s, &sel->ids, 0))
+	if (sel->kind == SELECT_USER ? select_takes_uid(m->s, &sel->ids, 0)
+				     : sel->kind != SELECT_NETNS)
 		return false;
 	for (unsigned i = 0; i < sel->n_excepts; i++) {
 		enum except_kind k = sel->excepts[i].kind;
@@ -372,7 +377,7 @@ static bool fits_rules(const struct making *m, const struct selector *sel)
 		if (k == EXCEPT_GROUP || k == EXCEPT_CGROUP || k == EXCEPT_MARK)
 			return false;
 	}
-	return n * sel->ids.n <= SLOT_RULES;
+	return n * MAX(sel->ids.n, 1U) <= SLOT_RULES;
 }
 
 /** choose_ways - by rule or by mark, for each selector */
@@ -521,7 +526,7 @@ static void put_mark(struct making *m, FILE *f, uint32_t mark, uint32_t mask)
 
 static void put_cgroup(struct making *m, FILE *f, unsigned index)
 {
-	fprintf(f, "socket cgroupv2 level %u @cg%u ", m->s->cgroups[index].level, index);
+	fprintf(f, "socket cgroupv2 level %u @" PLAN_CG_SET " ", m->s->cgroups[index].level, index);
 }
 
 /** put_owner - who sends */
@@ -580,16 +585,34 @@ static void put_except(struct making *m, FILE *f, const struct select_except *e)
 	fputs("return\n", f);
 }
 
-/** put_narrowed - one line: @sel's owner (unless @forwarded) and narrowing, then @verdict */
-static void put_narrowed(struct making *m, FILE *f, const struct selector *sel, bool forwarded,
+enum who { WHO_OWNER = -2, WHO_FORWARDED = -1 }; /* or a level: what is unknown below it */
+
+/**
+ * put_who - who sends, for a selector's line
+ *
+ * A child, made a moment ago, of a directory on the way to a selected cgroup may be that one
+ * made again: see cgroupwatch.c.
+ */
+static void put_who(struct making *m, FILE *f, const struct selector *sel, int who)
+{
+	if (who == WHO_OWNER)
+		put_owner(m, f, sel);
+	else if (who != WHO_FORWARDED)
+		fprintf(f,
+			"socket cgroupv2 level %d @" PLAN_CG_PARENTS
+			" socket cgroupv2 level %d != @" PLAN_CG_KNOWN " ",
+			who, who + 1);
+}
+
+/** put_narrowed - one line: who sends and @sel's narrowing, then @verdict */
+static void put_narrowed(struct making *m, FILE *f, const struct selector *sel, int who,
 			 const struct prefix *to, unsigned n_to, const char *verdict)
 {
 	struct id_range ports[SELECT_NARROW_MAX];
 	unsigned n_ports = ports_merged(&sel->narrow, ports);
 
 	fputs("\t\t", f);
-	if (!forwarded)
-		put_owner(m, f, sel);
+	put_who(m, f, sel, who);
 	if (n_to)
 		put_prefixes(f, !addr_is_v4(&to[0].addr), to, n_to);
 	if (sel->narrow.protos)
@@ -601,6 +624,22 @@ static void put_narrowed(struct making *m, FILE *f, const struct selector *sel, 
 	fprintf(f, "%s\n", verdict);
 }
 
+/** put_lines - what @sel takes, as few lines as its prefixes allow */
+static void put_lines(struct making *m, FILE *f, const struct selector *sel, int who,
+		      const char *verdict)
+{
+	struct prefix to[SELECT_NARROW_MAX];
+
+	if (!sel->narrow.n_to)
+		put_narrowed(m, f, sel, who, NULL, 0, verdict);
+	for (unsigned v6 = 0; v6 < 2; v6++) {
+		unsigned n = prefixes_of(&sel->narrow, v6, to);
+
+		if (n)
+			put_narrowed(m, f, sel, who, to, n, verdict);
+	}
+}
+
 /**
  * put_selector - chain @name@index: exceptions return, what is left of the selector meets @verdict
  * @forwarded: for packets that no socket here has sent
@@ -609,7 +648,6 @@ static void put_selector(struct making *m, FILE *f, unsigned index, const char *
 			 bool forwarded, const char *verdict)
 {
 	const struct selector *sel = &m->s->list[index];
-	struct prefix to[SELECT_NARROW_MAX];
 
 	fprintf(f, "\tchain %s%u {\n", name, index);
 	for (unsigned i = 0; i < sel->n_excepts; i++) {
@@ -618,14 +656,10 @@ static void put_selector(struct making *m, FILE *f, unsigned index, const char *
 		if (!forwarded || (k != EXCEPT_USER && k != EXCEPT_GROUP && k != EXCEPT_CGROUP))
 			put_except(m, f, &sel->excepts[i]);
 	}
-	if (!sel->narrow.n_to)
-		put_narrowed(m, f, sel, forwarded, NULL, 0, verdict);
-	for (unsigned v6 = 0; v6 < 2; v6++) {
-		unsigned n = prefixes_of(&sel->narrow, v6, to);
-
-		if (n)
-			put_narrowed(m, f, sel, forwarded, to, n, verdict);
-	}
+	put_lines(m, f, sel, forwarded ? WHO_FORWARDED : WHO_OWNER, verdict);
+	if (sel->kind == SELECT_CGROUP && !strcmp(name, CHAIN_MARK))
+		for (unsigned i = 0; i < m->s->cgroups[sel->cgroup].level; i++)
+			put_lines(m, f, sel, (int)i, "counter drop");
 	fputs("\t}\n", f);
 }
 
@@ -648,34 +682,12 @@ static void put_set(struct making *m, FILE *f, const char *what, unsigned value)
 		~plan_mark_mask(m->c), value << m->c->mark_bits);
 }
 
+/** put_worker_returns - of another namespace the worker is no part, and its uid anybody's */
 static void put_worker_returns(struct making *m, FILE *f)
 {
+	if (select_is_netns(m->s))
+		return;
 	fprintf(f, "\t\tmeta skuid %" PRIu32 " return\n", m->in->worker_uid);
-}
-
-/**
- * put_others_return - who can't be meant by any selector is done with the chain at once
- *
- * The first rule of chains that every packet of this host meets, so that those who are not
- * selected pay for one look at their user. A packet without an owner goes on.
- */
-static void put_others_return(struct making *m, FILE *f)
-{
-	static struct id_range all[SELECT_RANGES_MAX];
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < m->s->n; i++) {
-		const struct selector *sel = &m->s->list[i];
-
-		if (sel->kind != SELECT_USER || n + sel->ids.n > SELECT_RANGES_MAX)
-			return;
-		memcpy(all + n, m->s->ranges + sel->ids.first, sel->ids.n * sizeof(*all));
-		n += sel->ids.n;
-	}
-	n = ranges_merge(all, n);
-	fputs("\t\tmeta skuid != ", f);
-	put_ranges(f, all, n);
-	fputs("return\n", f);
 }
 
 /** put_kept - connections from before, from outside, and, where asked for, the link's own */
@@ -730,8 +742,12 @@ static void put_cgroup_path(FILE *f, const char *mount, const char *path)
 /** put_cgroup_sets - sets, as cgroups come and go; every table has those of all */
 static void put_cgroup_sets(struct making *m, FILE *f)
 {
+	if (m->s->n_cgroups)
+		fputs("\tset " PLAN_CG_PARENTS " {\n\t\ttype cgroupsv2\n\t}\n"
+		      "\tset " PLAN_CG_KNOWN " {\n\t\ttype cgroupsv2\n\t}\n",
+		      f);
 	for (unsigned i = 0; i < m->s->n_cgroups; i++) {
-		fprintf(f, "\tset cg%u {\n\t\ttype cgroupsv2\n", i);
+		fprintf(f, "\tset " PLAN_CG_SET " {\n\t\ttype cgroupsv2\n", i);
 		if (m->in->cgroup_exists[i]) {
 			fputs("\t\telements = { ", f);
 			put_cgroup_path(f, m->in->cgroup_mount, m->s->cgroups[i].path);
@@ -797,9 +813,9 @@ static void put_marking(struct making *m, FILE *f, bool open)
 	put_has(m, f, "ct", 0);
 	put_set(m, f, "ct", ct);
 	fputs("\n\t}\n", f);
-	put_selectors(m, f, "mark", open, false, marked, "goto select");
+	put_selectors(m, f, CHAIN_MARK, open, false, marked, "goto select");
 	fputs("\tchain owned {\n", f);
-	put_jumps(m, f, "mark", open, marked);
+	put_jumps(m, f, CHAIN_MARK, open, marked);
 	fputs("\t}\n", f);
 	if (m->s->forwarded)
 		put_selectors(m, f, "forward", open, true, forwards, "goto select");
@@ -824,7 +840,6 @@ static void put_guard_output(struct making *m, FILE *f)
 	fputs("\tchain output {\n"
 	      "\t\ttype route hook output priority -150; policy accept;\n",
 	      f);
-	put_others_return(m, f);
 	put_worker_returns(m, f);
 	fputs("\t\t", f);
 	put_has(m, f, "meta", PLAN_MARK_REPLY);
@@ -849,7 +864,6 @@ static void put_guard_drop(struct making *m, FILE *f)
 	put_selectors(m, f, "guard", false, false, guarded_by_owner, "counter drop");
 	fputs("\tchain guard {\n", f);
 	fprintf(f, "\t\ttype filter hook postrouting priority %d; policy accept;\n", GUARD_PRIO);
-	put_others_return(m, f);
 	fputs("\t\toifname \"lo\" return\n", f);
 	put_worker_returns(m, f);
 	fprintf(f, "\t\toifname \"%s\" ", m->in->dev);
@@ -875,15 +889,6 @@ static void put_old_set(FILE *f, const char *name, const char *type)
 		type);
 }
 
-/** put_inbound - connections that come from outside to this host, by their first packet */
-static void put_inbound(struct making *m, FILE *f, const char *first)
-{
-	fprintf(f, "\t\tiifname != { \"lo\", \"%s\" } %s fib daddr type local ", m->in->dev, first);
-	put_has(m, f, "ct", 0);
-	put_set(m, f, "ct", CT_PASS);
-	fputs("\n", f);
-}
-
 /** put_guard_table - all of weir_guard */
 static void put_guard_table(struct making *m, FILE *f)
 {
@@ -896,8 +901,11 @@ static void put_guard_table(struct making *m, FILE *f)
 	fputs("\tchain prerouting {\n"
 	      "\t\ttype filter hook prerouting priority -150; policy accept;\n",
 	      f);
-	put_inbound(m, f, "tcp flags & (fin | syn | rst | ack) == syn");
-	put_inbound(m, f, "meta l4proto != tcp ct state new");
+	fprintf(f, "\t\tiifname != { \"lo\", \"%s\" } fib daddr type local ct state new ",
+		m->in->dev);
+	put_has(m, f, "ct", 0);
+	put_set(m, f, "ct", CT_PASS);
+	fputs("\n", f);
 	if (m->s->forwarded)
 		put_prerouting_forwarded(m, f, false);
 	fputs("\t}\n}\n", f);
@@ -1144,32 +1152,4 @@ int plan_old_text(char *buf, size_t size, bool add, const struct addrport *local
 			 remote->port);
 
 	return n < 0 || (size_t)n >= size ? -ENOSPC : n;
-}
-
-int plan_cgroup_text(char *buf, size_t size, const struct up_config *c, const struct plan_input *in,
-		     unsigned index, bool exists)
-{
-	static const char *const tables[] = {PLAN_GUARD_TABLE, PLAN_TABLE};
-	const struct select_cgroup *g = &c->select.cgroups[index];
-	FILE *f = fmemopen(buf, size, "w");
-	long n;
-
-	if (!f || !in->cgroup_mount) {
-		if (f)
-			fclose(f);
-		return -ENOSPC;
-	}
-	setvbuf(f, NULL, _IONBF, 0);
-	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
-		fprintf(f, "flush set inet %s cg%u\n", tables[i], index);
-		if (exists) {
-			fprintf(f, "add element inet %s cg%u { ", tables[i], index);
-			put_cgroup_path(f, in->cgroup_mount, g->path);
-			fputs(" }\n", f);
-		}
-	}
-	n = ferror(f) ? -1 : ftell(f);
-	if (fclose(f) || n < 0 || (size_t)n >= size)
-		return -ENOSPC;
-	return (int)n;
 }

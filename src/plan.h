@@ -5,7 +5,7 @@
  *
  * Carry it out in this order, each through the journal: @sysctls; the link, and @dev_sysctls
  * once it is there and before it is up; @routes; @guard_nft; the old connections
- * (plan_old_text()) and the cgroups (plan_cgroup_text()); @nft; @rules, in the order of the
+ * (plan_old_text()); @nft; the cgroups (cgroupwatch.h); @rules, in the order of the
  * list, which is such that a goto finds its target and the exemptions stand before anything is
  * taken. Undo backwards.
  */
@@ -24,6 +24,11 @@
 #define PLAN_DNS_MAX	 8
 #define PLAN_GUARD_TABLE "weir_guard"
 #define PLAN_TABLE	 "weir"
+
+/* Sets of cgroups' ids in both tables, which are filled while weir runs (cgroupwatch.h). */
+#define PLAN_CG_SET	"cg%u"	     /* number N of the selection's cgroups, in all its lives */
+#define PLAN_CG_PARENTS "cg_parents" /* the directories on the way to a selected one */
+#define PLAN_CG_KNOWN	"cg_known"   /* their children that have been looked at */
 
 /** enum plan_mark - the value of weir's two bits in a packet's mark, and in its connection's */
 enum plan_mark {
@@ -44,7 +49,8 @@ struct plan_dns {
  * @dev: name of the device ("weir0")
  * @cgroup_mount: where cgroup v2 is mounted, NULL: nowhere. nft looks for cgroups below
  *	/sys/fs/cgroup only, so the text reaches other places by ../
- * @cgroup_exists: for each of the selection's cgroups, whether it is there now
+ * @cgroup_exists: for each of the selection's cgroups, whether its set has its path from the
+ *	start. All false where cgroupwatch_print() puts the ids there
  * @dns: empty without --dns capture
  */
 struct plan_input {
@@ -114,14 +120,5 @@ uint32_t plan_mark_mask(const struct up_config *c);
  */
 int plan_old_text(char *buf, size_t size, bool add, const struct addrport *local,
 		  const struct addrport *remote);
-/**
- * plan_cgroup_text - nft text that makes cgroup number @index known as it is now, or forgotten
- * @exists: false: it has been removed (its id may be used again by another one)
- *
- * For both tables, whichever has it; apply it whenever the directory is made or removed. Returns
- * the length, or -ENOSPC.
- */
-int plan_cgroup_text(char *buf, size_t size, const struct up_config *c, const struct plan_input *in,
-		     unsigned index, bool exists);
 
 #endif

@@ -626,6 +626,11 @@ bool select_matches_uid(const struct selection *s, uint32_t uid)
 	return false;
 }
 
+bool select_is_netns(const struct selection *s)
+{
+	return s->n == 1 && s->list[0].kind == SELECT_NETNS;
+}
+
 const char *select_text(const struct selector *sel, const struct selection *s, char *buf,
 			size_t size)
 {

@@ -11,10 +11,12 @@
 
 #include <sys/stat.h>
 
+#include "cgroupwatch.h"
 #include "journal.h"
 #include "looptest.h"
 #include "mirror.h"
 #include "netcfg.h"
+#include "netns.h"
 #include "nft.h"
 #include "oldconn.h"
 #include "owner_sockdiag.h"
@@ -43,9 +45,12 @@ struct steer {
 	struct nft *nft;
 	struct mirror mirror;
 	struct oldconn *old;
+	struct cgroupwatch *cgroups; /* NULL: none are selected */
 	struct watcher *watcher;
 	int ifindex;
+	struct addr inside4, inside6; /* with --netns: sources for its programs, if it has some */
 	int rtnl_fd, nft_fd;
+	bool device_gone;
 	bool limited;				/* it was said that there are too many routes */
 	bool selected;				/* rules and tables are in force */
 	uint64_t follow_at, expire_at, look_at; /* 0: nothing to do */
@@ -58,6 +63,7 @@ static int make_plan(struct steer *s, char *err, size_t errsize)
 	const struct select_names *names = select_names_host();
 	const struct selection *sel = &s->sc.up->select;
 	uint64_t id;
+	int rc;
 
 	s->plan = calloc(1, sizeof(*s->plan));
 	if (!s->plan)
@@ -70,9 +76,10 @@ static int make_plan(struct steer *s, char *err, size_t errsize)
 	};
 	for (unsigned i = 0; i < s->input.n_dns; i++)
 		s->input.dns[i] = s->sc.dns[i];
-	for (unsigned i = 0; i < sel->n_cgroups; i++)
+	for (unsigned i = 0; s->sc.up->dry_run && i < sel->n_cgroups; i++)
 		s->input.cgroup_exists[i] = !select_cgroup_id(sel->cgroups[i].path, &id);
-	return plan_make(s->plan, s->sc.up, &s->input, err, errsize);
+	rc = plan_make(s->plan, s->sc.up, &s->input, err, errsize);
+	return rc ? rc : cgroupwatch_open(&s->cgroups, sel, names->cgroup_mount);
 }
 
 int steer_new(struct steer **out, const struct steer_config *sc, char *err, size_t errsize)
@@ -100,6 +107,8 @@ static void drop_plan(struct steer *s)
 		plan_free(s->plan);
 	free(s->plan);
 	s->plan = NULL;
+	cgroupwatch_close(s->cgroups);
+	s->cgroups = NULL;
 }
 
 void steer_free(struct steer *s)
@@ -140,6 +149,22 @@ __attribute__((format(printf, 4, 5))) static int failed(int rc, char *err, size_
 	return rc;
 }
 
+/** load_journal - of a network namespace that is gone nothing but files is left */
+static int load_journal(struct steer *s, const char *path, char *err, size_t errsize)
+{
+	int rc = journal_load(path, &s->journal, err, errsize), fd;
+	char id[NETNS_ID_MAX];
+
+	if (rc != -EXDEV || journal_netns(path, id, sizeof(id)))
+		return rc;
+	fd = netns_find(id);
+	if (fd >= 0)
+		close(fd);
+	else
+		rc = journal_load_files(path, &s->journal, err, errsize);
+	return rc;
+}
+
 /** open_journal - the guard that a weir which was killed has left stays until ours is in force */
 static int open_journal(struct steer *s, char *err, size_t errsize)
 {
@@ -154,7 +179,7 @@ static int open_journal(struct steer *s, char *err, size_t errsize)
 	rc = journal_create(path, &s->journal);
 	if (rc == -EEXIST) {
 		log_note("an earlier weir has left changes on this host: they are replaced");
-		rc = journal_load(path, &s->journal, err, errsize);
+		rc = load_journal(s, path, err, errsize);
 		if (rc && *err)
 			return rc;
 	}
@@ -204,6 +229,8 @@ static unsigned device_mtu(const struct steer *s, struct netcfg *nc)
 
 	if (s->sc.up->base.mtu)
 		return s->sc.up->base.mtu;
+	if (s->sc.outside)
+		nc = s->sc.outside;
 	return !netcfg_read_host(nc, &h) && h.mtu ? MAX(h.mtu, MTU_MIN) : 1500;
 }
 
@@ -261,7 +288,8 @@ static int make_device(struct steer *s, struct sandbox *sb, char *err, size_t er
 		return failed(rc, err, errsize, "device %s", TUNDEV_NAME);
 	rc = tundev_open(&t);
 	if (rc) {
-		journal_take_back(s->journal);
+		if (!s->selected) /* else the line is an old one */
+			journal_take_back(s->journal);
 		return failed(rc, err, errsize, "no TUN device (/dev/net/tun)");
 	}
 	sb->tun_fd = t.fd;
@@ -272,12 +300,64 @@ static int make_device(struct steer *s, struct sandbox *sb, char *err, size_t er
 	return rc ? failed(rc, err, errsize, "device %s", TUNDEV_NAME) : 0;
 }
 
+/** inside_route - of one family; there is none where there is no way outside either */
+static int inside_route(struct steer *s, bool v6, bool present)
+{
+	struct host_route r = {
+		.v6 = v6,
+		.table = s->mirror.table,
+		.ifindex = s->mirror.ifindex,
+		.src = v6 ? s->inside6 : s->inside4,
+	};
+	int rc;
+
+	weir_assert(!prefix_parse(v6 ? "::/0" : "0.0.0.0/0", &r.dst));
+	rc = present ? rtnl_route_replace(s->rtnl, &r) : rtnl_route_del(s->rtnl, &r);
+	if (rc == -EINVAL && present && !addr_is_unspecified(&r.src)) { /* its address is gone */
+		memset(&r.src, 0, sizeof(r.src));
+		rc = rtnl_route_replace(s->rtnl, &r);
+	}
+	return rc && present && !v6 ? rc : 0; /* it may have no IPv6 */
+}
+
+static int inside_routes(struct steer *s)
+{
+	struct netcfg_host h;
+	int rc = netcfg_read_host(s->sc.outside, &h), r;
+
+	if (rc)
+		return rc;
+	rc = inside_route(s, false, h.v4.present);
+	r = inside_route(s, true, h.v6.present);
+	return rc ? rc : r;
+}
+
+/** read_inside - the sources that programs have so far, so that servers go on answering by them */
+static void read_inside(struct steer *s)
+{
+	struct netcfg *nc;
+	struct netcfg_host h;
+
+	if (netcfg_open(&nc))
+		return;
+	if (!netcfg_read_host(nc, &h)) {
+		if (h.v4.present)
+			s->inside4 = h.v4.own.addr;
+		if (h.v6.present)
+			s->inside6 = h.v6.own.addr;
+	}
+	netcfg_close(nc);
+}
+
 /** update_routes - the mirrored ones; says what can't be mirrored, once in a row */
 static int update_routes(struct steer *s)
 {
 	struct mirror_report report;
-	int rc = mirror_update(&s->mirror, &report);
+	int rc;
 
+	if (s->sc.outside)
+		return inside_routes(s);
+	rc = mirror_update(&s->mirror, &report);
 	if (rc)
 		return rc;
 	if (report.limited && !s->limited)
@@ -305,6 +385,8 @@ static int mirror_routes(struct steer *s, char *err, size_t errsize)
 		.ifindex = (unsigned)s->ifindex,
 		.uid = s->sc.worker->uid,
 	};
+	if (!rc && s->sc.outside)
+		read_inside(s);
 	if (!rc)
 		rc = update_routes(s);
 	return rc ? failed(rc, err, errsize, "the host's routes") : 0;
@@ -366,30 +448,20 @@ static int add_rules(struct steer *s, bool only_guard, char *err, size_t errsize
 	return 0;
 }
 
-static int apply_cgroups(struct steer *s, char *err, size_t errsize)
+static int fill_cgroups(struct steer *s, char *err, size_t errsize)
 {
-	char text[1024];
+	int rc = cgroupwatch_fill(s->cgroups, s->nft);
 
-	for (unsigned i = 0; i < s->sc.up->select.n_cgroups; i++) {
-		int rc;
-
-		if (!s->input.cgroup_exists[i])
-			continue;
-		rc = plan_cgroup_text(text, sizeof(text), s->sc.up, &s->input, i, true);
-		if (rc >= 0 && *text)
-			rc = nft_apply(s->nft, text, err, errsize);
-		if (rc < 0)
-			return rc;
-	}
-	return 0;
+	return rc ? failed(rc, err, errsize, "cgroups can't be followed") : 0;
 }
 
 /**
  * table_text - nft text that makes a table as if it had not been there; free it
  *
- * The guard's comes with the connections from before, in the same transaction.
+ * It comes with the cgroups there are, the guard's with the connections from before, in the same
+ * transaction.
  */
-static char *table_text(const struct steer *s, const char *table, const char *text)
+static char *table_text(struct steer *s, const char *table, const char *text)
 {
 	char *out = NULL;
 	size_t size;
@@ -398,6 +470,7 @@ static char *table_text(const struct steer *s, const char *table, const char *te
 	if (!f)
 		return NULL;
 	fprintf(f, "table inet %s\ndelete table inet %s\n%s", table, table, text);
+	cgroupwatch_print(s->cgroups, table, f);
 	if (!strcmp(table, PLAN_GUARD_TABLE))
 		oldconn_print(s->old, table, f);
 	if (fclose(f)) {
@@ -419,6 +492,7 @@ static int apply_table(struct steer *s, const char *table, char *err, size_t err
 	rc = journal_nft(s->journal, s->nft, table, text, guard && s->plan->has_guard, err,
 			 errsize);
 	free(text);
+	cgroupwatch_printed(s->cgroups);
 	if (!rc && guard)
 		oldconn_printed(s->old);
 	return rc;
@@ -487,7 +561,8 @@ static void forget_changes(struct steer *s)
 
 static int test_loop(struct steer *s, char *err, size_t errsize)
 {
-	int rc = looptest(s->sc.worker, s->ifindex);
+	/* Workers of another namespace can't reach the device. */
+	int rc = s->sc.outside ? 0 : looptest(s->sc.worker, s->ifindex);
 
 	if (rc == -ELOOP) {
 		snprintf(err, errsize,
@@ -523,7 +598,7 @@ int steer_select(struct steer *s, char *err, size_t errsize)
 	if (!rc)
 		rc = apply_table(s, PLAN_TABLE, err, errsize);
 	if (!rc)
-		rc = apply_cgroups(s, err, errsize);
+		rc = fill_cgroups(s, err, errsize);
 	if (!rc)
 		rc = add_rules(s, false, err, errsize);
 	/*
@@ -651,10 +726,16 @@ static void restore_tables(struct steer *s)
 	if (!rc)
 		rc = apply_table(s, PLAN_TABLE, err, sizeof(err));
 	if (!rc)
-		rc = apply_cgroups(s, err, sizeof(err));
+		rc = fill_cgroups(s, err, sizeof(err));
 	if (rc)
 		log_error("weir's nftables tables can't be put back: %s",
 			  *err ? err : strerror(-rc));
+}
+
+/** device_there - and still the one that we have made */
+static bool device_there(const struct steer *s)
+{
+	return (int)if_nametoindex(TUNDEV_NAME) == s->ifindex;
 }
 
 static void follow(struct steer *s)
@@ -663,7 +744,9 @@ static void follow(struct steer *s)
 
 	if (n)
 		log_note("put back %u policy rule%s that somebody removed", n, n == 1 ? "" : "s");
-	restore_routes(s);
+	s->device_gone = !device_there(s);
+	if (!s->device_gone)
+		restore_routes(s);
 	rtnl_watch_read(s->rtnl_fd, s->rtnl);
 }
 
@@ -677,6 +760,17 @@ static void check_tables(struct steer *s, bool removed)
 	nft_watch_read(s->nft_fd, s->nft);
 }
 
+static void follow_cgroups(struct steer *s)
+{
+	int rc = cgroupwatch_serve(s->cgroups, s->nft);
+
+	if (rc < 0)
+		log_warn("cgroups can't be followed: %s", strerror(-rc));
+	else if (rc)
+		log_debug("%d selected cgroup%s came to be", rc, rc == 1 ? "" : "s");
+}
+
+/* The device is looked at by who has its descriptor: steer_device(). */
 static void look(struct steer *s)
 {
 	check_tables(s, false);
@@ -699,7 +793,8 @@ static void expire(struct steer *s)
 
 int steer_pollfds(const struct steer *s, struct pollfd *p)
 {
-	const int fds[] = {s->rtnl_fd, s->nft_fd, oldconn_fd(s->old), watcher_fd(s->watcher)};
+	const int fds[] = {s->rtnl_fd, s->nft_fd, oldconn_fd(s->old), watcher_fd(s->watcher),
+			   cgroupwatch_fd(s->cgroups)};
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		p[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
@@ -720,20 +815,33 @@ static void note(uint64_t *at, uint64_t when)
 		*at = when;
 }
 
-void steer_serve(struct steer *s, const struct pollfd *p, int n)
+/** hear_routing - when to follow; a device that is gone can't wait */
+static void hear_routing(struct steer *s, uint64_t now)
+{
+	const int what = rtnl_watch_read(s->rtnl_fd, s->rtnl);
+
+	if (what)
+		note(&s->follow_at, now + SETTLE_NS);
+	if (what & (RTNL_LINK | RTNL_LOST))
+		s->device_gone |= !device_there(s);
+}
+
+bool steer_serve(struct steer *s, const struct pollfd *p, int n)
 {
 	const uint64_t now = clock_mono_ns();
 
 	if (!s->selected || n < STEER_FDS)
-		return;
-	if (p[0].revents && rtnl_watch_read(s->rtnl_fd, s->rtnl))
-		note(&s->follow_at, now + SETTLE_NS);
+		return true;
+	if (p[0].revents)
+		hear_routing(s, now);
 	if (p[1].revents && nft_watch_read(s->nft_fd, s->nft))
 		check_tables(s, true);
 	if (p[2].revents && oldconn_read(s->old) > 0)
 		note(&s->expire_at, now + EXPIRE_NS);
 	if (p[3].revents)
 		s->look_at = now;
+	if (p[4].revents)
+		follow_cgroups(s);
 	if (due(&s->follow_at, now))
 		follow(s);
 	if (due(&s->expire_at, now))
@@ -742,6 +850,27 @@ void steer_serve(struct steer *s, const struct pollfd *p, int n)
 		look(s);
 		s->look_at = now + LOOK_NS;
 	}
+	return !s->device_gone;
+}
+
+int steer_device(struct steer *s, struct sandbox *sb)
+{
+	char err[256] = "";
+	int rc;
+
+	s->device_gone = false;
+	if (device_there(s))
+		return 0;
+	log_warn("somebody deleted %s: it is made anew", TUNDEV_NAME);
+	close_fd(&sb->tun_fd);
+	rc = make_device(s, sb, err, sizeof(err));
+	if (rc) {
+		log_error("%s", err);
+		return rc;
+	}
+	s->mirror.ifindex = (unsigned)s->ifindex;
+	follow(s);
+	return 1;
 }
 
 uint64_t steer_deadline(const struct steer *s)
@@ -768,6 +897,10 @@ static const char *same_frame(const struct up_config *a, const struct up_config 
 		return "--worker-user";
 	if (strcmp(a->runtime_dir, b->runtime_dir))
 		return "--runtime-dir";
+	if (select_is_netns(&a->select) != select_is_netns(&b->select) ||
+	    (select_is_netns(&a->select) &&
+	     strcmp(a->select.list[0].text, b->select.list[0].text) != 0))
+		return "--netns";
 	return NULL;
 }
 
@@ -804,7 +937,7 @@ static int put_in_place(struct steer *s, const struct up_config *before, char *e
 	if (!rc)
 		rc = apply_table(s, PLAN_TABLE, err, errsize);
 	if (!rc)
-		rc = apply_cgroups(s, err, errsize);
+		rc = fill_cgroups(s, err, errsize);
 	if (!rc)
 		rc = add_rules(s, false, err, errsize);
 	return rc;
@@ -814,6 +947,7 @@ int steer_reload(struct steer *s, const struct up_config *next, char *err, size_
 {
 	const struct up_config *before = s->sc.up;
 	struct plan *old = s->plan;
+	struct cgroupwatch *old_cgroups = s->cgroups;
 	const char *differs = same_frame(before, next);
 	int rc;
 
@@ -823,6 +957,7 @@ int steer_reload(struct steer *s, const struct up_config *next, char *err, size_
 		return -EINVAL;
 	}
 	s->sc.up = next;
+	s->cgroups = NULL;
 	rc = make_plan(s, err, errsize);
 	if (!rc)
 		rc = put_in_place(s, before, err, errsize);
@@ -831,12 +966,14 @@ int steer_reload(struct steer *s, const struct up_config *next, char *err, size_
 
 		drop_plan(s);
 		s->plan = old;
+		s->cgroups = old_cgroups;
 		s->sc.up = before;
 		if (!*err)
 			snprintf(err, errsize, "%s", strerror(-rc));
 		if (put_in_place(s, next, again, sizeof(again)))
 			log_error("the old selection can't be put back: %s", again);
 	} else {
+		cgroupwatch_close(old_cgroups);
 		plan_free(old);
 		free(old);
 	}

@@ -11,21 +11,28 @@
 
 #include "config.h"
 #include "isolate.h"
+#include "netcfg.h"
 #include "plan.h"
 #include "sandbox.h"
 
 #include <poll.h>
 
-#define STEER_FDS 4
+#define STEER_FDS 5
 
 struct steer;
 
-/** struct steer_config - all borrowed; @dns as in struct plan_input */
+/**
+ * struct steer_config - all borrowed; @dns as in struct plan_input
+ * @outside: NULL, or with --netns a socket of the namespace that the workers are in, while the
+ *	caller is in the selected one. Routes are not mirrored then: a default route by the
+ *	device for each family that has one outside
+ */
 struct steer_config {
 	const struct up_config *up;
 	const struct isolate_user *worker;
 	const struct plan_dns *dns;
 	unsigned n_dns;
+	struct netcfg *outside;
 };
 
 /** steer_new - the plan; changes nothing yet. 0, or -errno with a line in @err */
@@ -67,8 +74,19 @@ void steer_leave(struct steer *s);
 
 /** steer_pollfds - fills at most STEER_FDS; returns how many */
 int steer_pollfds(const struct steer *s, struct pollfd *p);
-/** steer_serve - after poll(): changes of the host are noted; those that are due are followed */
-void steer_serve(struct steer *s, const struct pollfd *p, int n);
+/**
+ * steer_serve - after poll(): changes of the host are noted; those that are due are followed
+ *
+ * Returns false when somebody has deleted the device: steer_device() is due.
+ */
+bool steer_serve(struct steer *s, const struct pollfd *p, int n);
+/**
+ * steer_device - is the device still ours? One that somebody has deleted is made anew
+ * @sb: its tun_fd is replaced then, and the workers of the old one are of no use any more
+ *
+ * 1: there is another one now; 0; -errno (said): there is none. The guard stands meanwhile.
+ */
+int steer_device(struct steer *s, struct sandbox *sb);
 /** steer_deadline - when steer_serve() is due again, CLOCK_MONOTONIC in ns; never 0 */
 uint64_t steer_deadline(const struct steer *s);
 

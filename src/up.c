@@ -12,8 +12,10 @@
 #include "up.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +30,7 @@
 #include "control.h"
 #include "hostdns.h"
 #include "isolate.h"
+#include "netns.h"
 #include "notify.h"
 #include "owner.h"
 #include "owner_bpf.h"
@@ -65,6 +68,8 @@ struct up {
 	struct control *control;
 	sigset_t orig;
 	int sig_fd, diag_fd;
+	int home_fd;		/* with --netns: the network namespace that we came from */
+	struct netcfg *outside; /* and a socket of it */
 	enum phase phase;
 	uint64_t deadline;    /* of STOPPING */
 	uint64_t watchdog_ns; /* 0: nobody watches over us */
@@ -98,11 +103,25 @@ static void check_worker(struct up *u)
 	notify("READY=1");
 }
 
+/** check_device - with another one the worker has to be another one, too: worker_ended() */
+static void check_device(struct up *u)
+{
+	int rc = steer_device(u->steer, &u->sandbox);
+
+	if (rc < 0)
+		stop(u, STATUS_FAILED);
+	else if (rc && workerctl_pid(u->worker))
+		workerctl_kill(u->worker);
+}
+
 static void worker_ended(struct up *u, int status)
 {
-	int rc = workerctl_ended(u->worker, status, u->phase == STOPPING);
+	const bool lost = u->phase < STOPPING && steer_device(u->steer, &u->sandbox) < 0;
+	int rc = workerctl_ended(u->worker, status, u->phase == STOPPING || lost);
 
-	if (u->phase == STOPPING) {
+	if (lost)
+		stop(u, STATUS_FAILED);
+	else if (u->phase == STOPPING) {
 		u->phase = DONE;
 	} else if (rc) {
 		if (u->phase == STARTING)
@@ -262,8 +281,8 @@ static void turn(struct up *u)
 	control_serve(u->control, p + POLL_OWN + changes, asking, answer_request, u);
 	if (p[1].revents)
 		workerctl_service(u->worker);
-	if (u->phase < STOPPING)
-		steer_serve(u->steer, p + POLL_OWN, changes);
+	if (u->phase < STOPPING && !steer_serve(u->steer, p + POLL_OWN, changes))
+		check_device(u);
 	if (p[0].revents)
 		read_signals(u);
 	check_worker(u);
@@ -336,7 +355,7 @@ static void capture_dns(struct up *u)
 	struct hostdns *h = &conf.dns;
 	char text[ADDR_STRLEN];
 
-	if (u->c->dns_pass)
+	if (u->c->dns_pass || select_is_netns(&u->c->select))
 		return;
 	hostdns_read(RESOLV_CONF, &conf);
 	hostdns_local(h, NULL, 0);
@@ -401,6 +420,7 @@ static int open_worker(struct up *u)
 		.db = u->db,
 		.diag_fd = u->diag_fd,
 		.user = &u->user,
+		.netns_fd = u->home_fd < 0 ? NULL : &u->home_fd,
 	};
 	u->worker = u->db ? workerctl_new(&u->env) : NULL;
 	rc = u->worker ? workerctl_start(u->worker) : -ENOMEM;
@@ -428,6 +448,7 @@ static int plan_in(struct up *u)
 		.worker = &u->user,
 		.dns = u->dns,
 		.n_dns = u->sandbox.n_dns,
+		.outside = u->outside,
 	};
 	char err[512] = "";
 	int rc = steer_new(&u->steer, &sc, err, sizeof(err));
@@ -514,6 +535,65 @@ static int lockdown(struct up *u)
 	return rc ? STATUS_FAILED : 0;
 }
 
+/** move_into - the namespace that is open at @fd; our own one is no other's */
+static int move_into(struct up *u, int fd, const char *name)
+{
+	char theirs[NETNS_ID_MAX], ours[NETNS_ID_MAX];
+	int rc = netns_id(fd, theirs, sizeof(theirs));
+
+	if (!rc)
+		rc = netns_id(u->home_fd, ours, sizeof(ours));
+	if (!rc && !strcmp(theirs, ours)) {
+		log_error("--netns %s: that is the network namespace weir is in (see --all)", name);
+		return -EINVAL;
+	}
+	if (!rc && setns(fd, CLONE_NEWNET))
+		rc = -errno;
+	if (rc)
+		log_error("--netns %s: %s", name, strerror(-rc));
+	return rc;
+}
+
+/**
+ * enter_netns - with --netns: all that is changed from here on is changed in that namespace
+ *
+ * The workers go back before they relay, so that what they send can't come to the device.
+ */
+static int enter_netns(struct up *u)
+{
+	const char *name = u->c->select.list[0].text;
+	int fd, rc;
+
+	if (!select_is_netns(&u->c->select))
+		return 0;
+	u->home_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	rc = u->home_fd < 0 ? -errno : netcfg_open(&u->outside);
+	fd = rc ? rc : netns_open(name);
+	if (fd < 0) {
+		log_error("--netns %s: %s", name,
+			  fd == -ENOENT ? "there is no network namespace or process of this name"
+					: strerror(-fd));
+		return fd;
+	}
+	rc = move_into(u, fd, name);
+	close(fd);
+	return rc;
+}
+
+/** act - in the place where it is to be done */
+static void act(struct up *u)
+{
+	if (u->c->lockdown) {
+		u->status = lockdown(u);
+		return;
+	}
+	if (!set_up(u)) {
+		while (u->phase != DONE)
+			turn(u);
+	}
+	tear_down(u);
+}
+
 int up_run(const struct up_config *c, up_reparse_fn *reparse, void *ctx)
 {
 	static struct up u;
@@ -521,7 +601,7 @@ int up_run(const struct up_config *c, up_reparse_fn *reparse, void *ctx)
 	u.c = c;
 	u.reparse = reparse;
 	u.reparse_ctx = ctx;
-	u.sig_fd = u.diag_fd = -1;
+	u.sig_fd = u.diag_fd = u.home_fd = -1;
 	u.sandbox = (struct sandbox){
 		.ctl_fd = -1,
 		.tun_fd = -1,
@@ -532,28 +612,25 @@ int up_run(const struct up_config *c, up_reparse_fn *reparse, void *ctx)
 	u.status = STATUS_FAILED;
 	if (find_worker_user(&u))
 		return STATUS_FAILED;
-	capture_dns(&u);
-	if (plan_in(&u)) {
-		steer_free(u.steer);
+	if (!c->dry_run && geteuid()) {
+		log_error("weir up needs root: it changes the host's routing");
 		return STATUS_FAILED;
 	}
-	if (c->dry_run) {
-		steer_print(u.steer, stdout);
-		u.status = 0;
-	} else if (geteuid()) {
-		log_error("weir up needs root: it changes the host's routing");
-	} else if (c->lockdown) {
-		u.status = lockdown(&u);
-	} else {
-		if (!set_up(&u)) {
-			while (u.phase != DONE)
-				turn(&u);
+	capture_dns(&u);
+	if ((c->dry_run || !enter_netns(&u)) && !plan_in(&u)) {
+		if (c->dry_run) {
+			steer_print(u.steer, stdout);
+			u.status = 0;
+		} else {
+			act(&u);
 		}
-		tear_down(&u);
 	}
 	steer_free(u.steer);
 	if (u.next)
 		config_free_up(u.next);
 	free(u.next);
+	if (u.outside)
+		netcfg_close(u.outside);
+	close_fd(&u.home_fd);
 	return u.status;
 }

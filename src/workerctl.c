@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,9 +141,11 @@ static _Noreturn void worker_child(const struct workerctl *w, int ipc_fd)
 		keep[n++] = s->dns[i].udp_fd;
 		keep[n++] = s->dns[i].tcp_fd;
 	}
-	int r = isolate_worker_early(
-		keep, n, flow_table_entries(w->env.cfg->max_flows) + (size_t)NOFILE_SPARE);
+	int r = w->env.netns_fd && setns(*w->env.netns_fd, CLONE_NEWNET) ? -errno : 0;
 
+	if (!r)
+		r = isolate_worker_early(
+			keep, n, flow_table_entries(w->env.cfg->max_flows) + (size_t)NOFILE_SPARE);
 	if (r)
 		log_error("worker cannot start: %s", strerror(-r));
 	exit(r ? 1 : worker_main(&args));

@@ -29,6 +29,7 @@ struct workerctl_env {
 	int diag_fd;			 /* to end sockets inside */
 	const struct isolate_user *user; /* NULL: the worker stays who we are */
 	struct publish *publish;	 /* NULL: nothing is published */
+	const int *netns_fd;		 /* NULL: the worker's network is ours, else this one */
 };
 
 struct workerctl;

@@ -4,7 +4,7 @@
  * of text in shared memory, so that a child can be killed in the middle of anything.
  *
  * LINK: src/journal.o src/change.o src/runlock.o src/base/addr.o src/base/util.o src/base/log.o
- * LINK: src/base/clock.o
+ * LINK: src/netns.o src/base/clock.o
  */
 #include "journal.h"
 

@@ -207,7 +207,7 @@ static void test_ways(void)
 		{"--user 5 --except cgroup=/a", false},
 		{"--mark 1", false},
 		{"--cgroup /a", false},
-		{"--netns x", false},
+		{"--netns x", true},
 	};
 
 	in.cgroup_mount = "/sys/fs/cgroup";
@@ -274,8 +274,6 @@ static void test_many(void)
 
 static void test_cgroups(void)
 {
-	char text[1000];
-
 	in.cgroup_mount = "/sys/fs/cgroup";
 	in.cgroup_exists[0] = true;
 	make("--cgroup /user.slice/a --unit web");
@@ -293,21 +291,29 @@ static void test_cgroups(void)
 	in.cgroup_mount = "/mnt/cg";
 	make("--cgroup /a");
 	tap_ok(strstr(plan.guard_nft, "\"../../../mnt/cg/a\""), "or elsewhere");
-	tap_ok(plan_cgroup_text(text, sizeof(text), &c, &in, 0, true) == (int)strlen(text) &&
-		       !strcmp(text, "flush set inet weir_guard cg0\n"
-				     "add element inet weir_guard cg0 { \"../../../mnt/cg/a\" }\n"
-				     "flush set inet weir cg0\n"
-				     "add element inet weir cg0 { \"../../../mnt/cg/a\" }\n"),
-	       "one that is made later");
-	tap_ok(plan_cgroup_text(text, sizeof(text), &c, &in, 0, false) > 0 &&
-		       !strstr(text, "element"),
-	       "or removed");
-	for (size_t n = 1; n <= 150; n++)
-		if (plan_cgroup_text(text, n, &c, &in, 0, true) != -ENOSPC)
-			tap_ok(false, "room for %zu bytes is not enough", n);
+	make("--cgroup /a/b --port 5 --fail-open");
+	tap_ok(strstr(plan.nft,
+		      "socket cgroupv2 level 0 @cg_parents socket cgroupv2 level 1 != "
+		      "@cg_known meta l4proto { tcp, udp } th dport { 5 } counter drop\n"
+		      "\t\tsocket cgroupv2 level 1 @cg_parents socket cgroupv2 level 2 != "
+		      "@cg_known meta l4proto { tcp, udp } th dport { 5 } counter drop\n") &&
+		       !strstr(plan.guard_nft, "@cg_known"),
+	       "a child not looked at, of each directory on the way, is dropped");
 	in.cgroup_mount = NULL;
 	tap_ok(make("--cgroup /a") == -EINVAL && strstr(err, "--cgroup /a: needs a cgroup v2"),
 	       "none mounted: refused");
+}
+
+static void test_netns(void)
+{
+	make("--netns x --port 443");
+	tap_is(count("uidrange"), 0, "another namespace: the worker's uid is anybody's there");
+	tap_ok(!strstr(plan.guard_nft, "return\n\t\tmeta skuid 2990") &&
+		       !strstr(plan.guard_nft, "meta skuid 2990 return"),
+	       "in nft as well");
+	tap_ok(count("iif lo ipproto 6 dport 443-443 lookup") == 2 &&
+		       count("iif lo ipproto 17 dport 443-443 lookup") == 2,
+	       "whoever sends, by rule, as there may be no other route");
 }
 
 static void test_refused(void)
@@ -508,6 +514,7 @@ int main(int argc, char **argv)
 	test_excepts();
 	test_many();
 	test_cgroups();
+	test_netns();
 	test_refused();
 	test_dns();
 	test_old();

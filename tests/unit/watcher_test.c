@@ -7,6 +7,7 @@
  *
  * LINK: src/watcher.o src/down.o src/journal.o src/change.o src/runlock.o src/tosyslog.o
  * LINK: src/rtnl.o src/nft.o src/nlmsg.o src/sysctl.o src/tundev.o src/fds.o
+ * LINK: src/netns.o
  * LINK: src/base/addr.o src/base/util.o src/base/log.o src/base/clock.o
  */
 #include "watcher.h"
