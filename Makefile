@@ -110,6 +110,7 @@ help:
 	@echo "make format-check   clang-format, without changing anything"
 	@echo "make bench          against the direct path, pasta, slirp4netns (QUICK=1: short; root)"
 	@echo "make bench-owner    whose flow it was: 10,000 programs that end at once (QUICK=1: 800; root)"
+	@echo "make bench-up       what weir up costs those it does not select, and those it does (root)"
 	@echo "make coverage       lines reached by unit and stack tests"
 	@echo "make install        program, man page, docs, under DESTDIR and PREFIX=$(PREFIX)"
 	@echo "make clean          remove build/"
@@ -144,6 +145,8 @@ bench: $(B)/weir $(TOOLS)
 	$(Q)B=$(B) tests/bench/run.sh
 bench-owner: $(B)/weir $(TOOLS)
 	$(Q)B=$(B) tests/bench/owner.sh
+bench-up: $(B)/weir $(TOOLS)
+	$(Q)B=$(B) tests/bench/up.sh
 
 lint: format-check lint-levels lint-symbols lint-tidy lint-cppcheck
 lint-levels: $(OBJ)
@@ -189,7 +192,7 @@ install: $(B)/weir $(B)/weir.1
 clean:
 	rm -rf build
 
-.PHONY: all help tools unit stack check check-mutants fuzz fuzz-short fuzzers bench bench-owner lint lint-levels lint-symbols \
+.PHONY: all help tools unit stack check check-mutants fuzz fuzz-short fuzzers bench bench-owner bench-up lint lint-levels lint-symbols \
 	lint-tidy lint-cppcheck format-check \
 	coverage man install clean
 .SECONDARY:

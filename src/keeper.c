@@ -174,6 +174,29 @@ static int become_user(const struct keeper *k)
 }
 
 /** command_exec - as the caller would have started it: mask, dispositions, descriptors, ids */
+/**
+ * not_found - is there no file of the name that @errno_exec was about, as a shell would see it?
+ *
+ * execvp(3) says EACCES as soon as one directory of PATH can't be searched.
+ */
+static bool not_found(const char *name, int errno_exec)
+{
+	const char *path = getenv("PATH");
+	char file[4096];
+
+	if (errno_exec == ENOENT)
+		return true;
+	if (errno_exec != EACCES || !path || strchr(name, '/'))
+		return false;
+	for (size_t len; *path; path += len + (path[len] == ':')) {
+		len = strcspn(path, ":");
+		snprintf(file, sizeof(file), "%.*s/%s", (int)len, path, name);
+		if (!access(file, F_OK))
+			return false;
+	}
+	return true;
+}
+
 static _Noreturn void command_exec(const struct keeper *k, pid_t keeper)
 {
 	int err = -become_user(k);
@@ -188,6 +211,8 @@ static _Noreturn void command_exec(const struct keeper *k, pid_t keeper)
 		sigprocmask(SIG_SETMASK, k->args->orig, NULL);
 		execvp(k->args->cfg->command[0], k->args->cfg->command);
 		err = errno;
+		if (not_found(k->args->cfg->command[0], err))
+			err = ENOENT;
 	}
 	tell(k, SANDBOX_EXEC_FAILED, 0, err);
 	_exit(err == ENOENT ? 127 : 126);

@@ -13,6 +13,7 @@
 #include "control.h"
 #include "demo.h"
 #include "doctor.h"
+#include "hook.h"
 #include "down.h"
 #include "select_names.h"
 #include "supervisor.h"
@@ -23,6 +24,24 @@
 
 #define STATUS_USAGE 2
 #define RUNTIME_DIR  "/run/weir" /* of `weir up`, unless it was told otherwise */
+
+/** hooks_ok - a hook that there is not is a wrong option, before anything is set up */
+static bool hooks_ok(const struct config *cfg)
+{
+	struct hook_chain *c = hook_chain_new();
+	const char *err = NULL;
+	bool ok = c;
+
+	for (unsigned i = 0; ok && i < cfg->n_hooks; i++) {
+		int r = hook_chain_add(c, cfg->hooks[i], &err);
+
+		ok = !r;
+		if (r)
+			log_error("--hook %s: %s", cfg->hooks[i], err ? err : strerror(-r));
+	}
+	hook_chain_free(c);
+	return ok;
+}
 
 static int cmd_run(int argc, char **argv)
 {
@@ -41,6 +60,8 @@ static int cmd_run(int argc, char **argv)
 		log_error("%s", err);
 		return STATUS_USAGE;
 	}
+	if (!hooks_ok(&cfg))
+		return STATUS_USAGE;
 	log_level = cfg.quiet ? LOG_WARN : cfg.verbose ? LOG_DEBUG : LOG_NOTE;
 	if (!cfg.command) {
 		r = demo_start(&demo, &cfg);
@@ -149,7 +170,7 @@ static int cmd_up(int argc, char **argv)
 		return STATUS_USAGE;
 	}
 	log_level = cfg->base.verbose ? LOG_DEBUG : LOG_NOTE;
-	r = up_run(cfg, parse_up, &words);
+	r = hooks_ok(&cfg->base) ? up_run(cfg, parse_up, &words) : STATUS_USAGE;
 	config_free_up(cfg);
 	free(cfg);
 	return r;

@@ -690,6 +690,31 @@ static void put_worker_returns(struct making *m, FILE *f)
 	fprintf(f, "\t\tmeta skuid %" PRIu32 " return\n", m->in->worker_uid);
 }
 
+/**
+ * put_others_return - who can't be meant by any selector is done with the chain at once
+ *
+ * The first rule of chains that every packet of this host meets, so that those who are not
+ * selected pay for one look at their user. A packet without an owner goes on.
+ */
+static void put_others_return(struct making *m, FILE *f)
+{
+	static struct id_range all[SELECT_RANGES_MAX];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < m->s->n; i++) {
+		const struct selector *sel = &m->s->list[i];
+
+		if (sel->kind != SELECT_USER || n + sel->ids.n > SELECT_RANGES_MAX)
+			return;
+		memcpy(all + n, m->s->ranges + sel->ids.first, sel->ids.n * sizeof(*all));
+		n += sel->ids.n;
+	}
+	n = ranges_merge(all, n);
+	fputs("\t\tmeta skuid != ", f);
+	put_ranges(f, all, n);
+	fputs("return\n", f);
+}
+
 /** put_kept - connections from before, from outside, and, where asked for, the link's own */
 static void put_kept(struct making *m, FILE *f, const char *verdict)
 {
@@ -840,6 +865,7 @@ static void put_guard_output(struct making *m, FILE *f)
 	fputs("\tchain output {\n"
 	      "\t\ttype route hook output priority -150; policy accept;\n",
 	      f);
+	put_others_return(m, f);
 	put_worker_returns(m, f);
 	fputs("\t\t", f);
 	put_has(m, f, "meta", PLAN_MARK_REPLY);
@@ -864,6 +890,7 @@ static void put_guard_drop(struct making *m, FILE *f)
 	put_selectors(m, f, "guard", false, false, guarded_by_owner, "counter drop");
 	fputs("\tchain guard {\n", f);
 	fprintf(f, "\t\ttype filter hook postrouting priority %d; policy accept;\n", GUARD_PRIO);
+	put_others_return(m, f);
 	fputs("\t\toifname \"lo\" return\n", f);
 	put_worker_returns(m, f);
 	fprintf(f, "\t\toifname \"%s\" ", m->in->dev);
@@ -889,6 +916,15 @@ static void put_old_set(FILE *f, const char *name, const char *type)
 		type);
 }
 
+/** put_inbound - connections that come from outside to this host, by their first packet */
+static void put_inbound(struct making *m, FILE *f, const char *first)
+{
+	fprintf(f, "\t\tiifname != { \"lo\", \"%s\" } %s fib daddr type local ", m->in->dev, first);
+	put_has(m, f, "ct", 0);
+	put_set(m, f, "ct", CT_PASS);
+	fputs("\n", f);
+}
+
 /** put_guard_table - all of weir_guard */
 static void put_guard_table(struct making *m, FILE *f)
 {
@@ -901,11 +937,8 @@ static void put_guard_table(struct making *m, FILE *f)
 	fputs("\tchain prerouting {\n"
 	      "\t\ttype filter hook prerouting priority -150; policy accept;\n",
 	      f);
-	fprintf(f, "\t\tiifname != { \"lo\", \"%s\" } fib daddr type local ct state new ",
-		m->in->dev);
-	put_has(m, f, "ct", 0);
-	put_set(m, f, "ct", CT_PASS);
-	fputs("\n", f);
+	put_inbound(m, f, "tcp flags & (fin | syn | rst | ack) == syn");
+	put_inbound(m, f, "meta l4proto != tcp ct state new");
 	if (m->s->forwarded)
 		put_prerouting_forwarded(m, f, false);
 	fputs("\t}\n}\n", f);

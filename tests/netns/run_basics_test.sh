@@ -26,6 +26,7 @@ host ip route add default via 10.88.0.1 dev up0
 host ip route add default via fd88::1 dev up0
 host sysctl -qw net.ipv4.tcp_syn_retries=3 net.ipv4.ip_unprivileged_port_start=80
 
+mkdir -m 700 "$TMP/closed"
 for who in root user; do
 	# --- status and streams
 	run $who -- true
@@ -35,6 +36,10 @@ for who in root user; do
 	err=$(run $who -- /nonexistent/program 2>&1)
 	is $? 127 "$who: no such COMMAND: 127"
 	is "$(wc -l <<<"$err")" 1 "$who: ... with one line"
+	err=$(PATH=$TMP/closed:$PATH run $who -- nosuchprogram 2>&1)
+	is $? 127 "$who: ... also when a directory of PATH is closed"
+	err=$(run $who --hook nosuchhook -- true 2>&1)
+	is "$? $err" "2 weir: --hook nosuchhook: no such hook" "$who: no such hook: 2, with one line"
 	err=$(run $who -- /etc/passwd 2>&1)
 	is $? 126 "$who: COMMAND not executable: 126"
 	is "$(echo in | run $who -- sh -c 'cat; echo err >&2' 2>"$TMP/err")" in "$who: stdin and stdout are COMMAND's"

@@ -49,7 +49,7 @@ host_state() {
 	in_host ip -6 rule
 	in_host ip route show table all
 	in_host ip -6 route show table all | sed 's/ expires [0-9]*sec//'
-	in_host ip -o link | sed 's/^[0-9]*: //; s/ qlen [0-9]*//'
+	in_host ip -o link 2>/dev/null | sed 's/^[0-9]*: //; s/ qlen [0-9]*//'
 	in_host nft list ruleset | sed '/^table inet count/,/^}/d'
 	in_host sysctl -a 2>/dev/null | grep -E '^net\.ipv[46]\.(fwmark_reflect|conf\.[a-z0-9]*\.(rp_filter|accept_local|forwarding|src_valid_mark))'
 	ls "$TMP/run" 2>/dev/null
