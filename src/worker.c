@@ -377,6 +377,19 @@ static int wait_ms(const struct worker *w)
 	return w->acks_at && (ms < 0 || ms > ENGINE_ACK_MS) ? ENGINE_ACK_MS : ms;
 }
 
+/** watch_events - what comes until @until; others may have the core in between */
+static int watch_events(struct netsock_set *socks, struct epoll_event *ev, uint64_t until)
+{
+	int n;
+
+	do {
+		n = netsock_set_wait(socks, ev, INTERCEPT_BATCH, 0);
+		if (!n)
+			sched_yield();
+	} while (!n && clock_mono_ns() < until);
+	return n;
+}
+
 /**
  * wait_events - the next events, by watching for a moment or by sleeping
  *
@@ -398,21 +411,12 @@ static int wait_events(struct worker *w, struct epoll_event *ev)
 		return netsock_set_wait(socks, ev, INTERCEPT_BATCH, 0);
 	until = clock_mono_ns() + SPIN_NS;
 	if (w->trust > 0 && moved < SPIN_BYTES) {
-		do {
-			n = netsock_set_wait(socks, ev, INTERCEPT_BATCH, 0);
-			if (n)
-				goto quick;
-			sched_yield();
-		} while (clock_mono_ns() < until);
-		w->trust -= SPIN_TRUST / 4;
-		return netsock_set_wait(socks, ev, INTERCEPT_BATCH, ms);
+		n = watch_events(socks, ev, until);
+		w->trust = n ? MIN(w->trust + 1, SPIN_TRUST) : w->trust - SPIN_TRUST / 4;
+		return n ? n : netsock_set_wait(socks, ev, INTERCEPT_BATCH, ms);
 	}
 	n = netsock_set_wait(socks, ev, INTERCEPT_BATCH, ms);
-	if (clock_mono_ns() > until)
-		w->trust = 0;
-	else
-	quick:
-		w->trust = MIN(w->trust + 1, SPIN_TRUST);
+	w->trust = clock_mono_ns() > until ? 0 : MIN(w->trust + 1, SPIN_TRUST);
 	return n;
 }
 
