@@ -35,7 +35,19 @@ struct down {
 	pid_t asked; /* the supervisor that was sent SIGTERM, 0 = none yet */
 	uint64_t until;
 	unsigned undone;
+	bool after_crash;
 };
+
+static bool somebody_is_up(const struct down *d)
+{
+	pid_t pid = 0;
+	int pidfd = runlock_holder(d->lock_path, &pid);
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+	const bool alive = pidfd >= 0 && poll(&p, 1, 0) == 0;
+
+	close_fd(&pidfd);
+	return alive;
+}
 
 /** ask - SIGTERM to the supervisor, once; then some time for it. -ETIMEDOUT: it had enough */
 static int ask(struct down *d)
@@ -44,7 +56,7 @@ static int ask(struct down *d)
 	int pidfd = runlock_holder(d->lock_path, &pid);
 	struct pollfd p = {.fd = pidfd, .events = POLLIN};
 
-	if (pidfd >= 0 && pid != d->asked) {
+	if (pidfd >= 0 && pid != d->asked && !d->after_crash) {
 		if (syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0) && errno != ESRCH) {
 			int rc = -errno;
 
@@ -88,7 +100,8 @@ static int undo(struct down *d, struct journal *j)
 	if (rc) {
 		log_error("no netlink: %s", strerror(-rc));
 	} else {
-		rc = journal_undo(j, nl, nft, UNDO_ALL, say_step, d);
+		rc = journal_undo(j, nl, nft, d->after_crash ? UNDO_KEEP_GUARD : UNDO_ALL, say_step,
+				  d);
 		if (rc)
 			log_error("not everything could be undone: %s (what is left stands in %s)",
 				  strerror(-rc), d->path);
@@ -143,6 +156,8 @@ static int take_down(struct down *d)
 		rc = load(d, &j, err, sizeof(err));
 		if (rc != -EBUSY)
 			break;
+		if (d->after_crash && somebody_is_up(d))
+			return 0;
 		rc = ask(d);
 		if (rc)
 			return rc;
@@ -158,9 +173,9 @@ static int take_down(struct down *d)
 	return rc;
 }
 
-int down_run(const char *runtime_dir)
+int down_run(const char *runtime_dir, bool after_crash)
 {
-	struct down d = {.until = clock_mono_ns() + WAIT_NS};
+	struct down d = {.until = clock_mono_ns() + WAIT_NS, .after_crash = after_crash};
 
 	if ((size_t)snprintf(d.path, sizeof(d.path), "%s/" JOURNAL_NAME, runtime_dir) >=
 	    sizeof(d.path)) {
@@ -172,7 +187,7 @@ int down_run(const char *runtime_dir)
 		return 1;
 	if (d.asked && !d.undone)
 		log_note("weir up has ended and undone what it had changed");
-	else if (!d.undone)
+	else if (!d.undone && !after_crash)
 		log_note("nothing to undo");
 	return 0;
 }

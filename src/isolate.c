@@ -36,22 +36,9 @@
 #include <seccomp.h>
 
 #include "fds.h"
+#include "isolate_filter.h"
 
 #include "base/util.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define WITH_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WITH_ASAN 1
-#endif
-#endif
-#ifndef WITH_ASAN
-#define WITH_ASAN 0
-#endif
-
-/* Only there in a coverage build, which writes its counters into files at exit. */
-extern void __gcov_dump(void) __attribute__((weak));
 
 /* --- stage 1 ------------------------------------------------------------------- */
 
@@ -268,18 +255,6 @@ static const int allowed_gcov[] = {
 	SCMP_SYS(fcntl),  SCMP_SYS(mkdir), SCMP_SYS(ftruncate),
 };
 
-static int allow_list(scmp_filter_ctx ctx, const int *list, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, list[i], 0);
-
-		/* -EDOM: a call that this architecture does not have */
-		if (r && r != -EDOM && r != -EEXIST)
-			return r;
-	}
-	return 0;
-}
-
 /** allow_sockets - Internet stream and datagram ones (a ping socket is a datagram one) */
 static int allow_sockets(scmp_filter_ctx ctx)
 {
@@ -337,15 +312,15 @@ static int allow_abort(scmp_filter_ctx ctx)
 
 static int fill_filter(scmp_filter_ctx ctx)
 {
-	int r = allow_list(ctx, allowed, ARRAY_SIZE(allowed));
+	int r = filter_each(ctx, SCMP_ACT_ALLOW, allowed, ARRAY_SIZE(allowed));
 
 	/* the sanitizer's list holds ioctl as a whole: isatty() before its report */
 	if (!r && WITH_ASAN)
-		r = allow_list(ctx, allowed_asan, ARRAY_SIZE(allowed_asan));
+		r = filter_each(ctx, SCMP_ACT_ALLOW, allowed_asan, ARRAY_SIZE(allowed_asan));
 	else if (!r)
 		r = allow_ioctls(ctx);
 	if (!r && __gcov_dump)
-		r = allow_list(ctx, allowed_gcov, ARRAY_SIZE(allowed_gcov));
+		r = filter_each(ctx, SCMP_ACT_ALLOW, allowed_gcov, ARRAY_SIZE(allowed_gcov));
 	else if (!r)
 		r = allow_fcntls(ctx);
 	if (!r)
@@ -359,23 +334,9 @@ static int fill_filter(scmp_filter_ctx ctx)
 
 static int load_filter(void)
 {
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	int r;
+	scmp_filter_ctx ctx = filter_new(SCMP_ACT_KILL_PROCESS);
 
-	if (!ctx)
-		return -ENOMEM;
-	/*
-	 * A binary tree of numbers, and no speculation barriers for this process: each
-	 * packet is a few system calls, and nothing in here is worth guessing at.
-	 */
-	seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-	seccomp_attr_set(ctx, SCMP_FLTATR_CTL_SSB, 1);
-	seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
-	r = fill_filter(ctx);
-	if (!r)
-		r = seccomp_load(ctx);
-	seccomp_release(ctx);
-	return r;
+	return ctx ? filter_load(ctx, fill_filter(ctx)) : -ENOMEM;
 }
 
 int isolate_worker_lock(const struct isolate_user *u, char *err, size_t errsize)
@@ -390,6 +351,12 @@ int isolate_worker_lock(const struct isolate_user *u, char *err, size_t errsize)
 	/* a change of user clears the first and may set the second */
 	if (!r && (prctl(PR_SET_PDEATHSIG, SIGKILL) || prctl(PR_SET_DUMPABLE, 0)))
 		r = -errno;
+	if (!r && !__gcov_dump) {
+		what = "the worker's Landlock domain can't be made";
+		r = isolate_landlock();
+		if (r == -EOPNOTSUPP) /* the filter has the same effect: this is a second wall */
+			r = 0;
+	}
 	if (!r) {
 		what = "the worker's system call filter can't be loaded";
 		r = load_filter();

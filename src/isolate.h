@@ -3,6 +3,7 @@
 #ifndef WEIR_ISOLATE_H
 #define WEIR_ISOLATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -30,11 +31,32 @@ int isolate_worker_early(const int *keep, size_t n_keep, size_t nofile);
  * isolate_worker_lock - last step before the first packet
  *
  * Should: uid and gid dropped (root only), no capability in any set, no new
- * privileges, seccomp filter that allows what the loop needs and kills the rest.
+ * privileges, seccomp filter that allows what the loop needs and kills the rest, and
+ * Landlock where the kernel has it.
  * Mustn't: be able to open a file, start a program, or make any socket but
  * AF_INET/AF_INET6 stream and datagram ones.
  */
 int isolate_worker_lock(const struct isolate_user *u /* NULL: keep ours */, char *err,
 			size_t errsize);
+/**
+ * isolate_landlock - no path can be opened any more; what is open stays usable
+ *
+ * Needs no_new_privs or CAP_SYS_ADMIN. 0, -EOPNOTSUPP (the kernel has none), -errno. It can't be
+ * seen from outside, nor undone.
+ */
+int isolate_landlock(void);
+
+/**
+ * isolate_supervisor_lock - `weir up`, when nothing is left to do that needs more
+ * @nofile: what its workers will need
+ * @netns: they go to another network namespace than this one, which takes CAP_SYS_ADMIN
+ *
+ * Before the first worker is started, so that all of them start in the same way. Should: keep the
+ * capabilities to change rules, routes and tables, to see whose process a socket is, and to
+ * start and end workers; no new privileges; a filter under which no program can be started, no
+ * namespace, mount, module or BPF program made, and no memory be both written and run.
+ * Mustn't: open files that only CAP_DAC_OVERRIDE lets root open, or make packet sockets.
+ */
+int isolate_supervisor_lock(size_t nofile, bool netns, char *err, size_t errsize);
 
 #endif

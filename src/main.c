@@ -108,11 +108,14 @@ static const char *runtime_dir(int argc, char **argv)
 /** cmd_down - end `weir up`, or undo what one that was killed has left */
 static int cmd_down(int argc, char **argv)
 {
-	const char *dir = runtime_dir(argc, argv);
+	const bool after_crash = argc > 1 && !strcmp(argv[1], "--after-crash");
+	const char *dir = runtime_dir(argc - after_crash, argv + after_crash);
 
 	if (dir && *dir == '/')
-		return down_run(dir);
-	die(STATUS_USAGE, "down takes nothing but --runtime-dir DIR, a path that starts with /");
+		return down_run(dir, after_crash);
+	die(STATUS_USAGE,
+	    "down takes --after-crash first, if at all, and --runtime-dir DIR, a path that "
+	    "starts with /");
 }
 
 /** cmd_status - what `weir up` does */
@@ -215,7 +218,7 @@ static const struct command {
 	{"up", "[OPTIONS]",
 	 "watch the chosen users of this host (root); --dry-run shows what that changes", cmd_up},
 	{"status", "[--runtime-dir DIR]", "what the running `weir up` does", cmd_status},
-	{"down", "[--runtime-dir DIR]",
+	{"down", "[--after-crash] [--runtime-dir DIR]",
 	 "end `weir up`, and undo all that it, or one that was killed, has changed", cmd_down},
 	{"flows", "[--instance PID]",
 	 "print the live flows of a running weir, one JSON object a line", cmd_flows},

@@ -400,10 +400,9 @@ static struct owner_bpf *open_bpf(const struct up *u, int sock_fd)
 	return ob;
 }
 
-static int open_worker(struct up *u)
+static int open_owners(struct up *u)
 {
 	struct owner_db_config oc = {.whole_proc = true};
-	int rc;
 
 	u->diag_fd = owner_sockdiag_open();
 	oc.diag_fd = owner_sockdiag_open();
@@ -413,6 +412,25 @@ static int open_worker(struct up *u)
 	}
 	oc.bpf = open_bpf(u, oc.diag_fd);
 	u->db = owner_db_new(&oc);
+	return u->db ? 0 : -ENOMEM;
+}
+
+/** lock_down - nothing that comes needs more, not even a new worker for one that died */
+static int lock_down(const struct up *u)
+{
+	char err[256] = "";
+	int rc = isolate_supervisor_lock(workerctl_nofile(&u->c->base), u->home_fd >= 0, err,
+					 sizeof(err));
+
+	if (rc)
+		log_error("%s", err);
+	return rc;
+}
+
+static int open_worker(struct up *u)
+{
+	int rc;
+
 	u->env = (struct workerctl_env){
 		.cfg = &u->c->base,
 		.sandbox = &u->sandbox,
@@ -422,7 +440,7 @@ static int open_worker(struct up *u)
 		.user = &u->user,
 		.netns_fd = u->home_fd < 0 ? NULL : &u->home_fd,
 	};
-	u->worker = u->db ? workerctl_new(&u->env) : NULL;
+	u->worker = workerctl_new(&u->env);
 	rc = u->worker ? workerctl_start(u->worker) : -ENOMEM;
 	if (rc)
 		log_error("no worker: %s", strerror(-rc));
@@ -484,11 +502,16 @@ static int set_up(struct up *u)
 	if (!rc)
 		rc = steer_in(u);
 	if (!rc)
+		rc = open_owners(u);
+	if (rc)
+		return rc;
+	open_control(u);
+	rc = lock_down(u);
+	if (!rc)
 		rc = open_worker(u);
 	if (rc)
 		return rc;
 	steer_watch(u->steer, workerctl_pid(u->worker));
-	open_control(u);
 	u->watchdog_ns = notify_interval();
 	u->watchdog_at = clock_mono_ns() + u->watchdog_ns;
 	return 0;

@@ -122,6 +122,11 @@ void workerctl_free(struct workerctl *w)
 	free(w);
 }
 
+size_t workerctl_nofile(const struct config *cfg)
+{
+	return flow_table_entries(cfg->max_flows) + (size_t)NOFILE_SPARE;
+}
+
 static _Noreturn void worker_child(const struct workerctl *w, int ipc_fd)
 {
 	const struct sandbox *s = w->env.sandbox;
@@ -144,8 +149,7 @@ static _Noreturn void worker_child(const struct workerctl *w, int ipc_fd)
 	int r = w->env.netns_fd && setns(*w->env.netns_fd, CLONE_NEWNET) ? -errno : 0;
 
 	if (!r)
-		r = isolate_worker_early(
-			keep, n, flow_table_entries(w->env.cfg->max_flows) + (size_t)NOFILE_SPARE);
+		r = isolate_worker_early(keep, n, workerctl_nofile(w->env.cfg));
 	if (r)
 		log_error("worker cannot start: %s", strerror(-r));
 	exit(r ? 1 : worker_main(&args));

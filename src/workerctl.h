@@ -36,6 +36,8 @@ struct workerctl;
 
 /** workerctl_new - returns NULL on ENOMEM */
 struct workerctl *workerctl_new(const struct workerctl_env *env);
+/** workerctl_nofile - how many descriptors a worker of @cfg may need */
+size_t workerctl_nofile(const struct config *cfg);
 /** workerctl_free - kills a worker that still runs */
 void workerctl_free(struct workerctl *w);
 /** workerctl_start - fork the worker; 0 or -errno */

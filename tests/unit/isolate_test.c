@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The locked worker: what the loop needs works, the rest kills it.
- * LINK: src/isolate.o src/fds.o src/base/util.o src/base/log.o
+ * The locked worker: what the loop needs works, the rest kills it. The locked supervisor of `weir
+ * up`: it still starts and locks workers, and can do none of what it has no use for.
+ * LINK: src/isolate.o src/isolate_supervisor.o src/isolate_filter.o src/isolate_landlock.o
+ * LINK: src/fds.o src/base/util.o src/base/log.o
  */
 #include "isolate.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,13 +22,17 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <linux/if_tun.h>
+
+#include <seccomp.h>
 
 #include "base/util.h"
 #include "../lib/tap.h"
@@ -198,6 +206,263 @@ static const struct {
 	  {"memory", try_memory},
 };
 
+/* --- Landlock ------------------------------------------------------------------------------- */
+
+static bool no_filter;
+
+/** seccomp_load - the library's, unless a test wants to see what holds without a filter */
+int seccomp_load(const scmp_filter_ctx ctx)
+{
+	int (*real)(const scmp_filter_ctx) =
+		(int (*)(const scmp_filter_ctx))(uintptr_t)dlsym(RTLD_NEXT, "seccomp_load");
+
+	if (no_filter)
+		return 0;
+	return real ? real(ctx) : -ENOSYS;
+}
+
+/** try_paths - without a filter: as many ways to a path as there are names of failures */
+static int try_paths(void)
+{
+	if (open("/etc/passwd", O_RDONLY) >= 0 || errno != EACCES)
+		return 1;
+	if (open("/", O_RDONLY | O_DIRECTORY) >= 0 || errno != EACCES)
+		return 2;
+	if (open("/dev/null", O_WRONLY) >= 0 || errno != EACCES)
+		return 3;
+	if (execl("/bin/true", "true", NULL) != -1 || errno != EACCES)
+		return 4;
+	if (open("/proc/self/fd/1", O_WRONLY) >= 0 || errno != EACCES)
+		return 5;
+	return write(2, "", 0) != 0; /* what was open stays */
+}
+
+static bool have_landlock(void)
+{
+	return syscall(SYS_landlock_create_ruleset, NULL, 0, 1) > 0;
+}
+
+static void test_landlock(void)
+{
+	if (!have_landlock()) {
+		tap_skip("a second wall: no path", "this kernel has no Landlock");
+		return;
+	}
+	no_filter = true;
+	tap_is(locked(try_paths), 0, "a second wall: no path can be opened without the filter");
+	no_filter = false;
+}
+
+/* --- the supervisor ------------------------------------------------------------------------- */
+
+static bool with_netns;
+
+/** in_supervisor - wait status of @fn in a locked supervisor */
+static int in_supervisor(int (*fn)(void))
+{
+	char err[128] = "";
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		if (isolate_supervisor_lock(700, with_netns, err, sizeof(err))) {
+			printf("# %s\n", err);
+			fflush(stdout);
+			_exit(103);
+		}
+		_exit(fn());
+	}
+	waitpid(pid, &status, 0);
+	return status;
+}
+
+static int sup_worker(void)
+{
+	return locked(try_loop);
+}
+
+static int sup_worker_locked(void)
+{
+	int status = locked(try_unix);
+
+	return !(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+}
+
+static int sup_work(void)
+{
+	struct rlimit rl;
+	int fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC), nl, un;
+	pid_t pid;
+
+	if (fd < 0 || close(fd))
+		return 1;
+	nl = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0);
+	un = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (nl < 0 || un < 0 || close(nl) || close(un))
+		return 2;
+	pid = fork();
+	if (!pid)
+		pause();
+	if (pid < 0 || kill(pid, SIGKILL) || waitpid(pid, NULL, 0) != pid)
+		return 3;
+	if (getrlimit(RLIMIT_NOFILE, &rl) || rl.rlim_max < 700)
+		return 4;
+	return !getgrnam("root");
+}
+
+/** status_line - hexadecimal value of a line of /proc/self/status */
+static unsigned long long status_line(const char *name)
+{
+	FILE *f = fopen("/proc/self/status", "re");
+	char line[256];
+	unsigned long long value = ~0ULL;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, name, strlen(name)))
+			value = strtoull(line + strlen(name), NULL, 16);
+	}
+	if (f)
+		fclose(f);
+	return value;
+}
+
+/* NET_ADMIN 12, SYS_PTRACE 19, DAC_READ_SEARCH 2, SETUID 7, SETGID 6, KILL 5 */
+#define SUP_CAPS ((1ULL << 12) | (1 << 19) | (1 << 2) | (1 << 7) | (1 << 6) | (1 << 5))
+
+static int sup_caps(void)
+{
+	if (status_line("CapEff:") & ~SUP_CAPS)
+		return 1;
+	if (status_line("CapPrm:") & ~SUP_CAPS)
+		return 2;
+	if (status_line("CapInh:") || status_line("CapAmb:"))
+		return 3;
+	if (geteuid() == 0 && status_line("CapBnd:") & ~SUP_CAPS)
+		return 4;
+	return status_line("NoNewPrivs:") != 1;
+}
+
+static int sup_packet(void)
+{
+	return socket(AF_PACKET, SOCK_DGRAM, 0) >= 0;
+}
+
+static int sup_written_code(void)
+{
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+
+	return p != MAP_FAILED;
+}
+
+static int sup_code_later(void)
+{
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED || !mprotect(p, 4096, PROT_READ | PROT_EXEC);
+}
+
+static int sup_clone_ns(void)
+{
+	return syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0) >= 0;
+}
+
+static int sup_bpf(void)
+{
+	char attr[128] = "";
+
+	/* 0 makes a map, 5 loads a program: not a question of rights here */
+	return syscall(SYS_bpf, 0, attr, sizeof(attr)) >= 0 || errno != ENOSYS ||
+	       syscall(SYS_bpf, 5, attr, sizeof(attr)) >= 0 || errno != ENOSYS;
+}
+
+static int sup_tiocsti(void)
+{
+	char c = 'x';
+
+	return ioctl(0, TIOCSTI, &c) >= 0 || errno != ENOSYS;
+}
+
+static int sup_mount(void)
+{
+	return mount("none", "/nonexistent", "tmpfs", 0, NULL) != 0;
+}
+
+static int sup_setns(void)
+{
+	return setns(-1, CLONE_NEWNET) != 0;
+}
+
+/** sup_enters - what it may with --netns: the one kind of namespace, nothing of another */
+static int sup_enters(void)
+{
+	int net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC),
+	    uts = open("/proc/self/ns/uts", O_RDONLY | O_CLOEXEC);
+
+	if (net < 0 || uts < 0)
+		return 1;
+	if (setns(net, CLONE_NEWNET))
+		return 2;
+	return !setns(net, 0) || !setns(uts, CLONE_NEWUTS) || errno != ENOSYS;
+}
+
+static int sup_unshare(void)
+{
+	return unshare(CLONE_NEWUSER) != 0;
+}
+
+static int sup_uring(void)
+{
+	return syscall(SYS_io_uring_setup, 1, NULL) >= 0;
+}
+
+static const struct {
+	const char *name;
+	int (*fn)(void);
+	bool asan; /* can be told in a sanitizer build as well */
+} sup_works[] =
+	{
+		{"files, sockets, children", sup_work, true},
+		{"a worker starts", sup_worker, true},
+		{"a worker locks itself down further", sup_worker_locked, true},
+		{"capabilities are those it needs", sup_caps, true},
+		{"no packet socket", sup_packet, true},
+		{"no memory that is written and run", sup_written_code, true},
+		{"... nor one after the other", sup_code_later, false},
+		{"no namespace by clone()", sup_clone_ns, true},
+		{"no BPF program or map", sup_bpf, true},
+		{"no typing into a terminal", sup_tiocsti, true},
+},
+  sup_killed[] = {
+	  {"execve", try_execve, true},	  {"mount", sup_mount, true},
+	  {"unshare", sup_unshare, true}, {"setns", sup_setns, true},
+	  {"io_uring", sup_uring, true},
+};
+
+static void test_supervisor(void)
+{
+	with_netns = true;
+	if (geteuid() == 0)
+		tap_is(in_supervisor(sup_enters), 0, "supervisor: network namespaces with --netns");
+	else
+		tap_skip("supervisor: network namespaces with --netns", "needs root");
+	with_netns = false;
+	for (size_t i = 0; i < ARRAY_SIZE(sup_works); i++) {
+		if (WITH_ASAN && !sup_works[i].asan)
+			tap_skip(sup_works[i].name, "sanitizer build");
+		else
+			tap_is(in_supervisor(sup_works[i].fn), 0, "supervisor: %s",
+			       sup_works[i].name);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(sup_killed); i++) {
+		int status = in_supervisor(sup_killed[i].fn);
+
+		if (!tap_ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS,
+			    "supervisor: %s ends it", sup_killed[i].name))
+			printf("# wait status %#x\n", (unsigned)status);
+	}
+}
+
 static int wait_for_ever(void)
 {
 	while (poll(NULL, 0, -1) < 0)
@@ -288,5 +553,7 @@ int main(void)
 			    "locked: %s is killed", killed[i].name))
 			printf("# wait status %#x\n", (unsigned)status);
 	}
+	test_landlock();
+	test_supervisor();
 	return tap_done();
 }

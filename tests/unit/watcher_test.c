@@ -366,7 +366,7 @@ static int down(void)
 
 	if (!pid) {
 		fds_null(STDOUT_FILENO);
-		_exit(down_run(dir));
+		_exit(down_run(dir, false));
 	}
 	waitpid(pid, &status, 0);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
