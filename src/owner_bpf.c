@@ -336,12 +336,16 @@ static void collect_echo(const struct owner_bpf *ob, const struct owner_query *q
 {
 	struct ob_tuple k = {.proto = q->proto, .app_port = q->app.port};
 	enum ob_kind kind = OB_RAW;
+	unsigned noted;
 
 	if (!live->err)
 		kind = notes_live(ob, OB_BY_INODE(live->inode), t);
+	noted = t->n;
 	notes_tuple(ob, &k, NULL, now, t);
-	if (kind == OB_PORT || t->n > (live->err ? 0 : 1))
+	if (kind == OB_PORT || t->n > noted)
 		return;
+	if (live->err != -ENOENT && !noted)
+		return; /* raw sockets that were not noted could have sent it: not ours to say */
 	k.app_port = 0;
 	k.kind = OB_RAW;
 	notes_tuple(ob, &k, NULL, now, t);
@@ -354,6 +358,9 @@ static void collect(const struct owner_bpf *ob, const struct owner_query *q,
 {
 	struct ob_tuple k = {.proto = q->proto, .app_port = q->app.port, .net_port = q->net.port};
 
+	/* in this order: a socket that is closed meanwhile goes from the one to the other */
+	if (q->proto == IPPROTO_UDP && live && !live->err)
+		notes_live(ob, live->cookie, t);
 	memcpy(k.app, &q->app.addr, sizeof(k.app));
 	memcpy(k.net, &q->net.addr, sizeof(k.net));
 	notes_tuple(ob, &k, live, now, t);
@@ -361,8 +368,6 @@ static void collect(const struct owner_bpf *ob, const struct owner_query *q,
 		return;
 	memset(k.app, 0, sizeof(k.app));
 	notes_tuple(ob, &k, live, now, t);
-	if (live && !live->err)
-		notes_live(ob, live->cookie, t);
 }
 
 static bool same_process(const struct ob_image *a, const struct ob_image *b)

@@ -7,11 +7,13 @@
 LOG=
 eve() { python3 "$TOP/tests/lib/eve.py" "$LOG" "$@"; }
 
-# logged NAME COMMAND...: run it with a fresh log
+# logged NAME [--no-bpf] COMMAND...: run it with a fresh log
 logged() {
+	local option=
 	LOG=$TMP/$1.json
 	shift
-	weir_run -q --log "$LOG" -- "$@" >"$TMP/out" 2>"$TMP/err"
+	[ "$1" != --no-bpf ] || { option=$1; shift; }
+	weir_run -q $option --log "$LOG" -- "$@" >"$TMP/out" 2>"$TMP/err"
 }
 
 whole_record() {
@@ -84,6 +86,10 @@ s.settimeout(2); s.sendto(b'x', ('::ffff:$PLAIN4', 7101)); s.recv(9)"
 	check "300 connections at once all have their owner" eve "len(flows) == 300 and
 		len({f.weir.owner.pid for f in flows}) == 1"
 	logged other setpriv --reuid 54321 --regid 54321 --clear-groups \
+		curl -s http://$PLAIN4:8080/hello
+	check "... noted by the kernel, where it can" eve "flows[0].weir.owner.uid == 54321 and
+		flows[0].weir.owner.comm == 'curl'"
+	logged other --no-bpf setpriv --reuid 54321 --regid 54321 --clear-groups \
 		curl -s http://$PLAIN4:8080/hello
 	check "uid of the process, also one without a name" eve "flows[0].weir.owner.uid == 54321 and
 		flows[0].weir.owner.comm == 'curl'"
