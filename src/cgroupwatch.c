@@ -11,8 +11,8 @@
  * rules). TCP sends it again.
  *
  * What one event brings goes in one transaction: a directory is known only together with what it
- * means. It is looked at through one descriptor, so that id, watch and contents are of the same
- * one, should it be removed and made again meanwhile; and it is watched before it is read.
+ * means, or after it. It is looked at through one descriptor, so that id, watch and contents are of
+ * the same one, should it be removed and made again meanwhile; and it is watched before it is read.
  *
  * Ids are not used again (they count up, over 64 bits), and a socket outlives its cgroup: so what
  * is gone is not taken out of the sets, until they have grown: then they are made anew.

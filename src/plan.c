@@ -656,10 +656,14 @@ static void put_selector(struct making *m, FILE *f, unsigned index, const char *
 		if (!forwarded || (k != EXCEPT_USER && k != EXCEPT_GROUP && k != EXCEPT_CGROUP))
 			put_except(m, f, &sel->excepts[i]);
 	}
-	put_lines(m, f, sel, forwarded ? WHO_FORWARDED : WHO_OWNER, verdict);
+	/*
+	 * From the root down, and before the selected ones: sets may change between two look-ups of
+	 * one packet, and what is known by the first is then selected by a later one.
+	 */
 	if (sel->kind == SELECT_CGROUP && !strcmp(name, CHAIN_MARK))
 		for (unsigned i = 0; i < m->s->cgroups[sel->cgroup].level; i++)
 			put_lines(m, f, sel, (int)i, "counter drop");
+	put_lines(m, f, sel, forwarded ? WHO_FORWARDED : WHO_OWNER, verdict);
 	fputs("\t}\n", f);
 }
 

@@ -6,9 +6,7 @@
 . "$(dirname "$0")/up.sh"
 
 MOUNT=$(awk '$0 ~ / - cgroup2 / && $4 == "/" { print $5; exit }' /proc/self/mountinfo)
-SLICE=weirtest$$.slice
-UNIT=weirtest$$.service
-CG=$MOUNT/$SLICE
+SLICE= UNIT= CG= # made in the hierarchy, under names that nobody else has
 
 # a service: cgroups are made, a process enters the last one and sends at once; then all end
 write_service() {
@@ -97,7 +95,8 @@ restarted() {
 	like "and is served" "$said" "answered 30 "
 	echo "# $said"
 	up_stop
-	check "its flows are logged" test "$(logged "e['dest_port'] == 7101")" -ge $((${RESTARTS:-100} + 30))
+	# a port may have been used twice, which is one flow
+	check "its flows are logged" test "$(logged "e['dest_port'] == 7101")" -ge $(((${RESTARTS:-100} + 30) * 9 / 10))
 }
 
 # while weir does not look, what may be the service made again is refused
@@ -195,7 +194,11 @@ mine() { # what leaves by the real device and is not the worker's; the kernel's 
 need_weir
 need_tools tests/fidelity/probe tests/lib/peer tests/lib/hostile
 [ -n "$MOUNT" ] || skip_all "no cgroup v2 is mounted"
-mkdir "$CG" 2>/dev/null || skip_all "cgroup v2 can't be written here"
+# what a test that was killed has left
+find "$MOUNT" -depth -mindepth 1 -path "$MOUNT/weirtest*" -type d -mmin +10 -exec rmdir {} + 2>/dev/null
+CG=$(mktemp -d "$MOUNT/weirtestXXXXXX.slice" 2>/dev/null) || skip_all "cgroup v2 can't be written here"
+SLICE=${CG##*/}
+UNIT=${SLICE%.slice}.service
 topology_up
 trap 'cgroups_gone; topology_down' EXIT
 servers_up

@@ -98,6 +98,8 @@ box_sent() {
 	nsenter --net=/run/netns/$BOX2 nft list counter inet boxcount out | awk '/packets/ { print $2 }'
 }
 
+empty() { [ -z "$(ip netns pids "$1")" ]; }
+
 no_device() { ! ip -n "$1" link show weir0 >/dev/null 2>&1; }
 
 # a namespace that ended with everything in it leaves files only
@@ -106,7 +108,7 @@ ended() {
 	up_start --netns wd$$ || return
 	kill -9 $UP_PID
 	wait $UP_PID 2>/dev/null
-	wait_for 5 no_device wd$$
+	wait_for 5 empty wd$$
 	ip netns del wd$$
 	like "weir down of a namespace that is gone" "$(up_down 2>&1)" "is gone"
 	is "removes the files" "$(ls "$TMP/run")" ""

@@ -299,6 +299,8 @@ static void test_cgroups(void)
 		      "@cg_known meta l4proto { tcp, udp } th dport { 5 } counter drop\n") &&
 		       !strstr(plan.guard_nft, "@cg_known"),
 	       "a child not looked at, of each directory on the way, is dropped");
+	tap_ok(strstr(plan.nft, "@cg_known") < strstr(plan.nft, "level 2 @cg0"),
+	       "before the selected one is looked for, as sets change in between");
 	in.cgroup_mount = NULL;
 	tap_ok(make("--cgroup /a") == -EINVAL && strstr(err, "--cgroup /a: needs a cgroup v2"),
 	       "none mounted: refused");
