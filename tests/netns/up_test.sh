@@ -149,6 +149,7 @@ killed() { # WHAT SIGNAL-TARGET
 	wait $UP_PID 2>/dev/null
 	wait_for 5 no_device
 	check "after kill -9 the device is gone" no_device
+	wait_for 5 only_guard # the device goes with the worker, before the watcher is done
 	as $ALICE timeout 2 "$B/tests/fidelity/probe" connect 4 $PLAIN4 7001 >/dev/null 2>&1
 	as $ALICE timeout 2 "$B/tests/fidelity/probe" connect 6 $PLAIN6 7001 >/dev/null 2>&1
 	is "after kill -9 nothing of a fail-closed user leaks" "$(sent alice)" 0
@@ -158,6 +159,8 @@ killed() { # WHAT SIGNAL-TARGET
 	host_state >"$TMP/after"
 	is "nothing is left" "$(diff "$TMP/state" "$TMP/after")" ""
 }
+
+only_guard() { ! grep -q '^+ [^g]' "$TMP/run/journal"; }
 
 no_device() { ! in_host ip link show weir0 >/dev/null 2>&1; }
 
