@@ -134,8 +134,8 @@ static void test_good(void)
 		"netns:x forwarded",
 		"proto:tcp all",
 		"all to:10.0.0.0/8 to:2001:db8::/32 port:53 port:1-65535",
-		"all except:user=alice except:user=5-9 except:group=staff except:cgroup=/a "
-		"except:unit=b except:mark=1/1 except:proto=icmp except:to=::1 except:port=22",
+		("all except:user=alice except:user=5-9 except:group=staff except:cgroup=/a "
+		 "except:unit=b except:mark=1/1 except:proto=icmp except:to=::1 except:port=22"),
 		"fail-open user:alice",
 		"user:alice fail-open no-subuids",
 	};
