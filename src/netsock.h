@@ -139,6 +139,11 @@ struct netsock_dgram_error {
 };
 
 /**
+ * netsock_dgram_beside - the device @ifindex is in this network namespace, and its packets are not
+ * for sockets opened from now on; none of them keeps the program's port
+ */
+void netsock_dgram_beside(unsigned ifindex);
+/**
  * netsock_udp_open - an unconnected socket for one program port
  * @port: wanted local port (kept where free: RFC 4787 port preservation), 0 = any
  *

@@ -18,6 +18,11 @@
  * socket sends by itself. DF is a socket option (IP_MTU_DISCOVER), set when it
  * changes; a batch never mixes. What a socket was last set to is kept here in a
  * table by descriptor.
+ *
+ * Where the device is in the same network namespace as these sockets, what weir writes into it
+ * for a program that is gone could find one of them bound to the program's port, and be
+ * read as another datagram from the peer, for ever. So they take other ports than the programs',
+ * which may want theirs again, and a filter drops what comes by the device.
  */
 #include "netsock.h"
 
@@ -31,6 +36,7 @@
 #include <unistd.h>
 
 #include <linux/errqueue.h>
+#include <linux/filter.h>
 
 #include "base/util.h"
 
@@ -50,6 +56,12 @@ struct dgram_sock {
 
 static struct dgram_sock *socks; /* by descriptor; the process has one loop */
 static size_t n_socks;
+static unsigned device; /* whose packets are not for us; 0: it is elsewhere */
+
+void netsock_dgram_beside(unsigned ifindex)
+{
+	device = ifindex;
+}
 
 /** sock_slot - the entry of @fd, made when there is none yet; NULL on ENOMEM */
 static struct dgram_sock *sock_slot(int fd)
@@ -133,6 +145,20 @@ static int bind_any(int fd, bool v4, uint16_t port)
 	return rc < 0 ? -errno : 0;
 }
 
+/** not_by_device - packets that came by @device are dropped before they are queued */
+static int not_by_device(int fd)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (unsigned)(SKF_AD_OFF + SKF_AD_IFINDEX)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, device, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	const struct sock_fprog prog = {ARRAY_SIZE(code), code};
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) ? -errno : 0;
+}
+
 /** dgram_open - socket, options and port (@port where it is free); the fd or -errno */
 static int dgram_open(bool v4, int proto, uint16_t port)
 {
@@ -149,6 +175,10 @@ static int dgram_open(bool v4, int proto, uint16_t port)
 		rc = set_int(fd, SOL_SOCKET, SO_REUSEADDR, 0);
 	if (!rc && !v4)
 		rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+	if (!rc && device) {
+		rc = not_by_device(fd);
+		port = 0;
+	}
 	/* Taken or privileged: any other does as well. */
 	if (!rc && (!port || bind_any(fd, v4, port)))
 		rc = bind_any(fd, v4, 0);

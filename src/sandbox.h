@@ -45,10 +45,11 @@ struct sandbox {
 	pid_t keeper;
 	int ctl_fd; /* SEQPACKET to the keeper: struct sandbox_event up, orders down */
 	int tun_fd;
-	int diag_fd;   /* NETLINK_SOCK_DIAG inside */
-	int netns_fd;  /* to be sure that it goes away: closed last */
-	bool userns;   /* false: root, who needs none */
-	bool tso, uso; /* what the TUN took */
+	int diag_fd;	 /* NETLINK_SOCK_DIAG inside */
+	int netns_fd;	 /* to be sure that it goes away: closed last */
+	bool userns;	 /* false: root, who needs none */
+	bool tso, uso;	 /* what the TUN took */
+	unsigned beside; /* the TUN's index where it is in the worker's own namespace; else 0 */
 	unsigned mtu;
 	bool has4, has6;
 	bool documentation; /* the host has no default route: 192.0.2.2, 2001:db8::2 */

@@ -296,6 +296,7 @@ static int make_device(struct steer *s, struct sandbox *sb, char *err, size_t er
 	sb->tso = t.tso;
 	sb->uso = t.uso;
 	s->ifindex = t.ifindex;
+	sb->beside = s->sc.outside ? 0 : (unsigned)t.ifindex;
 	rc = furnish(s, sb);
 	return rc ? failed(rc, err, errsize, "device %s", TUNDEV_NAME) : 0;
 }

@@ -517,6 +517,7 @@ static int make_tables(struct worker *w)
 	};
 	struct relay *r = &w->ic.relay;
 
+	netsock_dgram_beside(a->sandbox->beside);
 	w->ic.tun_fd = a->sandbox->tun_fd;
 	w->sink = (struct stack_sink){.write = tun_write, .ctx = &w->ic.tun_fd};
 	*r = (struct relay){

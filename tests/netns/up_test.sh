@@ -92,6 +92,25 @@ kernel_replies() {
 	is "the kernel's own answers do not pass by weir either" "$(sent kernel)" 0
 }
 
+# A program sends a datagram and is gone before the worker looks. The answer must not find a socket of the
+# worker's own at the program's port, which would take it for another answer, and so on.
+answered_too_late() {
+	local worker
+	worker=$(in_host "$WEIR" status --runtime-dir "$TMP/run" | sed -n 's/.*worker \([0-9]*\).*/\1/p')
+	kill -STOP "$worker"
+	as $ALICE /usr/bin/python3 - $DELAYED4 $DELAYED6 <<-'PY'
+	import socket, sys
+	for family, to in zip((socket.AF_INET, socket.AF_INET6), sys.argv[1:]):
+	    u = socket.socket(family, socket.SOCK_DGRAM)
+	    u.sendto(b"5 7101", (to, 7101))
+	    u.close()
+	PY
+	kill -CONT "$worker"
+	sleep 0.5
+	check "an answer that comes too late does not come again and again" test \
+		"$(in_host cat /proc/net/dev | awk '/weir0/ { print $3 }')" -lt 10000
+}
+
 excepted() {
 	up_stop
 	up_start --user $ALICE --except port=7001 --user $BOB --proto udp --user 3000-3999 \
@@ -193,6 +212,7 @@ up_start --user $ALICE --user $BOB && {
 	watched
 	leaks
 	kernel_replies
+	answered_too_late
 	excepted
 	up_stop
 	is "weir up ends in order" $? 0

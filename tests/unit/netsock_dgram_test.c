@@ -152,6 +152,37 @@ static void keeps_port(bool v4)
 	close(c);
 }
 
+/** beside_device - here lo is the device: nothing that comes by it is seen, other ports are used */
+static void beside_device(bool v4)
+{
+	struct addrport at;
+	int peer = peer_open(v4, &at), fd;
+	struct pollfd p = {.events = POLLIN};
+	struct addrport to = {.addr = loopback(v4)};
+	struct sockaddr_storage ss;
+	uint16_t port;
+
+	fd = netsock_udp_open(&set, v4, 0, 1);
+	port = port_of(fd);
+	close(fd);
+	netsock_dgram_beside(if_nametoindex("lo"));
+	fd = netsock_udp_open(&set, v4, port, 1);
+	netsock_dgram_beside(0);
+	tap_ok(fd >= 0 && port_of(fd) != port, "%s: beside the device no port is kept", fam(v4));
+	p.fd = fd;
+	to.port = port_of(fd);
+	sendto(peer, "x", 1, 0, (struct sockaddr *)&ss, addr_to_sockaddr(&to, &ss));
+	tap_is(poll(&p, 1, 200), 0, "%s: ... and what comes by it is dropped", fam(v4));
+	close(fd);
+	fd = netsock_udp_open(&set, v4, 0, 1);
+	p.fd = fd;
+	to.port = port_of(fd);
+	sendto(peer, "x", 1, 0, (struct sockaddr *)&ss, addr_to_sockaddr(&to, &ss));
+	tap_is(poll(&p, 1, WAIT_MS), 1, "%s: ... by another device it is not", fam(v4));
+	close(fd);
+	close(peer);
+}
+
 static void carries_ttl_and_tos_up(bool v4)
 {
 	struct addrport to;
@@ -485,6 +516,7 @@ static void both_families(bool v4)
 	}
 	close(fd);
 	keeps_port(v4);
+	beside_device(v4);
 	carries_ttl_and_tos_up(v4);
 	carries_ttl_and_tos_down(v4);
 	any_size(v4, 0);
