@@ -51,6 +51,7 @@ struct steer {
 	struct addr inside4, inside6; /* with --netns: sources for its programs, if it has some */
 	int rtnl_fd, nft_fd;
 	bool device_gone;
+	bool inherited;				/* a guard was in force when we came */
 	bool limited;				/* it was said that there are too many routes */
 	bool selected;				/* rules and tables are in force */
 	uint64_t follow_at, expire_at, look_at; /* 0: nothing to do */
@@ -182,6 +183,7 @@ static int open_journal(struct steer *s, char *err, size_t errsize)
 		rc = load_journal(s, path, err, errsize);
 		if (rc && *err)
 			return rc;
+		s->inherited = !rc && journal_has_guard(s->journal);
 	}
 	if (rc == -EBUSY)
 		snprintf(err, errsize, "weir is up already (weir down ends it)");
@@ -644,13 +646,22 @@ int steer_guard(struct steer *s, char *err, size_t errsize)
 /* --- out ----------------------------------------------------------------------------------------
  */
 
-int steer_undo(struct steer *s)
+bool steer_inherited(const struct steer *s)
+{
+	return s->inherited;
+}
+
+int steer_undo(struct steer *s, bool keep_guard)
 {
 	int rc = 0;
 
 	s->selected = false;
 	if (s->journal) {
-		rc = journal_undo(s->journal, s->rtnl, s->nft, UNDO_ALL, say_undo, NULL);
+		rc = journal_undo(s->journal, s->rtnl, s->nft,
+				  keep_guard ? UNDO_KEEP_GUARD : UNDO_ALL, say_undo, NULL);
+		if (!rc && keep_guard && journal_has_guard(s->journal))
+			log_error(
+				"the selected stay cut off until `weir down` or the next `weir up`");
 		if (rc)
 			log_error("not everything could be taken back (%s): see %s/journal and "
 				  "`weir down`",

@@ -61,8 +61,10 @@ int steer_guard(struct steer *s, char *err, size_t errsize);
  * 0, or -errno with a line in @err: the old one goes on. What both select keeps its connections.
  */
 int steer_reload(struct steer *s, const struct up_config *next, char *err, size_t errsize);
-/** steer_undo - everything; returns 0 or the first error (said) */
-int steer_undo(struct steer *s);
+/** steer_undo - everything, or all but the guard; returns 0 or the first error (said) */
+int steer_undo(struct steer *s, bool keep_guard);
+/** steer_inherited - a guard was in force already before we came: a lock-down, or a crash */
+bool steer_inherited(const struct steer *s);
 /** steer_watch - child @pid is to end with us, whatever happens */
 void steer_watch(struct steer *s, pid_t pid);
 /** steer_path - a file that is about to be made, to be removed whatever happens; 0 or -errno */

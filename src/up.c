@@ -75,6 +75,7 @@ struct up {
 	uint64_t watchdog_ns; /* 0: nobody watches over us */
 	uint64_t watchdog_at;
 	bool flush_left;
+	bool served; /* has been RUNNING */
 	int status;
 };
 
@@ -99,6 +100,7 @@ static void check_worker(struct up *u)
 	if (u->phase != STARTING || !workerctl_ready(u->worker))
 		return;
 	u->phase = RUNNING;
+	u->served = true;
 	log_note("up: process %d watches over the selected traffic", (int)getpid());
 	notify("READY=1");
 }
@@ -526,12 +528,26 @@ static void close_sandbox(struct sandbox *sb)
 	}
 }
 
+/**
+ * take_back - what we changed; the guard only by an ordered end, or when a start fails that found
+ * none
+ *
+ * Giving up is no reason to let traffic pass that is to go by weir or not at all.
+ */
+static void take_back(struct up *u)
+{
+	const bool keep_guard = u->status && (u->served || steer_inherited(u->steer));
+
+	if (steer_undo(u->steer, keep_guard) && !u->status)
+		u->status = STATUS_FAILED;
+}
+
 static void tear_down(struct up *u)
 {
 	control_close(u->control);
 	workerctl_free(u->worker);
-	if (u->steer && steer_undo(u->steer) && !u->status)
-		u->status = STATUS_FAILED;
+	if (u->steer)
+		take_back(u);
 	close_sandbox(&u->sandbox);
 	owner_db_free(u->db);
 	close_fd(&u->diag_fd);
@@ -551,7 +567,7 @@ static int lockdown(struct up *u)
 
 	if (rc) {
 		log_error("%s", err);
-		steer_undo(u->steer);
+		steer_undo(u->steer, steer_inherited(u->steer));
 	} else {
 		steer_leave(u->steer);
 	}

@@ -99,6 +99,40 @@ as_unit() {
 	all_its_work
 }
 
+UP="up --no-config --worker-user $WORKER --user $ALICE --quiet"
+
+six_workers() {
+	local i
+	for i in 1 2 3 4 5 6 7; do
+		kill -9 "$WORKER_PID" 2>/dev/null
+		wait_for 2 new_worker || break
+	done
+}
+
+# what gives up stays closed; so does what can't start where something was closed
+gives_up() {
+	up_start --user $ALICE || return
+	find_processes
+	six_workers
+	wait $UP_PID
+	is "weir gives up when its workers crash again and again" $? 126
+	counters_zero
+	as $ALICE timeout 2 "$B/tests/fidelity/probe" connect 4 $PLAIN4 7001 >/dev/null 2>&1
+	is "... and nothing of a selected user gets out" "$(sent alice)" 0
+	like "... which is said" "$(cat "$TMP/up.err")" "stay cut off"
+	in_host ip link add weir0 type veth peer name weir1
+	in_host timeout 20 "$WEIR" $UP --runtime-dir "$TMP/run" 2>"$TMP/up.err"
+	is "a start that fails" $? 126
+	as $ALICE timeout 2 "$B/tests/fidelity/probe" connect 4 $PLAIN4 7001 >/dev/null 2>&1
+	is "... leaves closed what was" "$(sent alice)" 0
+	check "weir down" up_down
+	in_host timeout 20 "$WEIR" $UP --runtime-dir "$TMP/run" 2>"$TMP/up.err"
+	is "a start that fails where nothing was closed" $? 126
+	in_host ip link del weir0
+	host_state >"$TMP/after"
+	is "... leaves nothing" "$(diff "$TMP/state" "$TMP/after")" ""
+}
+
 # systemd ends all processes of a unit whose main one was killed, the watcher too, and runs ExecStopPost
 after_crash() {
 	UP_VIA=$(unit_env weir) up_start --user $ALICE || return
@@ -120,8 +154,6 @@ after_crash() {
 	host_state >"$TMP/after"
 	is "... undoes it" "$(diff "$TMP/state" "$TMP/after")" ""
 }
-
-UP="up --no-config --worker-user $WORKER --user $ALICE --quiet"
 
 lockdown_as_unit() {
 	check "--lockdown with the unit's capabilities" in_host $(unit_env weir-lockdown) "$WEIR" $UP --runtime-dir "$TMP/run" --lockdown
@@ -149,6 +181,7 @@ up_start --user $ALICE && {
 	all_its_work
 }
 as_unit
+gives_up
 after_crash
 lockdown_as_unit
 done_testing
