@@ -397,7 +397,8 @@ static int launch(unsigned n, unsigned parallel, const char *port, const char *t
 	int fd = open(truth, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
 	unsigned count = 0, failed = 0;
 
-	if (fd < 0 || dup2(fd, TRUTH_FD) < 0)
+	/* the same number would keep its close-on-exec flag */
+	if (fd < 0 || (fd == TRUTH_FD ? fcntl(fd, F_SETFD, 0) : dup2(fd, TRUTH_FD)) < 0)
 		fail("%s", truth);
 	while (names[count])
 		count++;
