@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * expr: the filter language, one for rules, hook scope, capture and display.
+ *
+ *   user == alice and dst.port in {80, 443} and host ~ "*.example.com"
+ *
+ * An expression is compiled once. Evaluation asks the subject for fields through one
+ * function, allocates nothing, and answers in three values, as a field of a flow may
+ * not be known yet (a host name before the first payload):
+ *
+ *   field     ==, <, in, ~, =~ ...   !=          not X           X and Y        X or Y
+ *   known     yes or no              not ==      no, yes         usual          usual
+ *   absent    no                     yes         (of the above)
+ *   not yet   unknown                unknown     unknown         no if one is   yes if one is
+ *                                                                no, else       yes, else
+ *                                                                unknown        unknown
+ *
+ * A comparison of a list (ancestor.exe, dns.name) is yes when it is for one of its elements.
+ */
+#ifndef WEIR_EXPR_H
+#define WEIR_EXPR_H
+
+#include "base/addr.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum expr_truth { EXPR_NO, EXPR_YES, EXPR_UNKNOWN };
+
+enum expr_type {
+	EXPR_NUMBER,   /* ports, ids, lengths */
+	EXPR_SIZE,     /* bytes: 10kb (1000), 10kib (1024) */
+	EXPR_TIME,     /* ns: 3s, 200ms */
+	EXPR_ADDR,     /* an address; compared with addresses, prefixes, ranges */
+	EXPR_TEXT,     /* compared as it is */
+	EXPR_HOSTNAME, /* a domain name: case does not count, nor does a final dot */
+	EXPR_NAME,     /* one of a list of words: proto, dir, state, verdict */
+	EXPR_UID,      /* a number, or a user's or group's name, resolved when compiled */
+	EXPR_GID,
+	EXPR_FLAGS, /* tcp.flags: compared with letters, "syn" or a number */
+};
+
+/* All fields; expr_field.c has their names and types, in this order. */
+enum expr_field {
+	EXPR_F_PROTO,
+	EXPR_F_DIR,    /* out: the program opened it; in: the peer did */
+	EXPR_F_SRC_IP, /* of whoever opened the flow */
+	EXPR_F_DST_IP,
+	EXPR_F_SRC_PORT,
+	EXPR_F_DST_PORT,
+	EXPR_F_IP_VERSION,
+	EXPR_F_UID, /* of the socket; `user` is the same by name */
+	EXPR_F_USER,
+	EXPR_F_GID,
+	EXPR_F_PID,
+	EXPR_F_COMM,
+	EXPR_F_EXE,
+	EXPR_F_CMDLINE,
+	EXPR_F_PARENT_COMM,
+	EXPR_F_ANCESTOR_COMM, /* list */
+	EXPR_F_ANCESTOR_EXE,  /* list */
+	EXPR_F_CGROUP,
+	EXPR_F_UNIT,
+	EXPR_F_NETNS,
+	EXPR_F_HOST,	 /* best known name: http.host, sni, dns.name */
+	EXPR_F_DNS_NAME, /* that the program had asked for */
+	EXPR_F_SNI,
+	EXPR_F_ALPN, /* list */
+	EXPR_F_HTTP_HOST,
+	EXPR_F_HTTP_METHOD,
+	EXPR_F_HTTP_PATH,
+	EXPR_F_APP, /* detected protocol: tls, http, quic, ssh, dns ... */
+	EXPR_F_JA3,
+	EXPR_F_JA4,
+	EXPR_F_BYTES_UP,
+	EXPR_F_BYTES_DOWN,
+	EXPR_F_DURATION,
+	EXPR_F_STATE,
+	EXPR_F_VERDICT,
+	EXPR_F_ID,  /* flow_id */
+	EXPR_F_TAG, /* list: tags that rules gave it */
+	/* of packets: capture only */
+	EXPR_F_LEN,
+	EXPR_F_TCP_FLAGS,
+	EXPR_F_TTL,
+	EXPR_FIELD_MAX
+};
+
+/** enum expr_known - is a field's value there? */
+enum expr_known {
+	EXPR_ABSENT, /* there is none, and none will come */
+	EXPR_KNOWN,
+	EXPR_NOT_YET, /* it may still come */
+};
+
+/** struct expr_value - by the field's type; text is borrowed and need not end in NUL */
+struct expr_value {
+	union {
+		uint64_t num; /* NUMBER, SIZE, TIME, UID, GID, FLAGS; of a NAME its number */
+		struct addr addr;
+		struct {
+			const char *s;
+			size_t len;
+		} text;
+	};
+};
+
+/**
+ * expr_get_fn - the @i-th value of @field (0: the only one of a field that is no list)
+ *
+ * Of a list, an @i past the last element answers EXPR_ABSENT. EXPR_NOT_YET for one element
+ * says that more may come.
+ */
+typedef enum expr_known expr_get_fn(const void *subject, enum expr_field field, unsigned i,
+				    struct expr_value *out);
+
+/** struct expr_set - what a name after `in` stands for: nameset.h, prefixset.h */
+struct expr_set {
+	enum expr_type type; /* EXPR_HOSTNAME, EXPR_TEXT, EXPR_ADDR or EXPR_NUMBER */
+	bool (*has)(const struct expr_set *set, const struct expr_value *v);
+};
+
+/**
+ * struct expr_context - what compiling has to ask for
+ * @user, @group: the id of a name; 0 or -ENOENT
+ * @set: borrowed for as long as the expression lives; NULL: there is none of this name
+ * @packet: are the fields of packets allowed?
+ */
+struct expr_context {
+	int (*user)(void *ctx, const char *name, uint32_t *uid);
+	int (*group)(void *ctx, const char *name, uint32_t *gid);
+	const struct expr_set *(*set)(void *ctx, const char *name, size_t len);
+	bool packet;
+	void *ctx;
+};
+
+/** struct expr_error - where, from 1, in the text that was given, and what; one line */
+struct expr_error {
+	unsigned line, column, width; /* width: of the token, for the carets under it */
+	char text[160];
+};
+
+struct expr;
+
+/**
+ * expr_compile - text of @len bytes; 0, -EINVAL with *@err filled, or -ENOMEM
+ *
+ * Takes time and memory in proportion to @len; nesting, regular expressions and sets are bounded.
+ */
+int expr_compile(const struct expr_context *ctx, const char *text, size_t len, struct expr **out,
+		 struct expr_error *err);
+void expr_free(struct expr *e);
+/** expr_eval - allocates nothing; regular expressions are bounded, a limit hit counts as no */
+enum expr_truth expr_eval(const struct expr *e, expr_get_fn *get, const void *subject);
+/** expr_fields - bit (1 << field) for each field that the expression looks at */
+uint64_t expr_fields(const struct expr *e);
+/** expr_print - normal form, for explaining: parentheses where needed, names resolved; size as
+ * snprintf() */
+size_t expr_print(const struct expr *e, char *buf, size_t size);
+/**
+ * expr_required - a test "@field == value" without which the whole can't be yes, for indexing
+ * rules
+ *
+ * Goes through those at the top level of `and`, @i from 0: true and *@field, and the values by
+ * @value (called for each one of `in {}`, also with a prefix length for addresses, else -1).
+ */
+bool expr_required(const struct expr *e, unsigned i, enum expr_field *field,
+		   void (*value)(void *ctx, const struct expr_value *v, int prefix_bits),
+		   void *ctx);
+/** expr_limits_hit - how often a regular expression met its limit, for all expressions */
+uint64_t expr_limits_hit(void);
+
+/* expr_field.c */
+/** expr_field_find - by name; EXPR_FIELD_MAX: there is none */
+enum expr_field expr_field_find(const char *name, size_t len);
+const char *expr_field_name(enum expr_field f);
+enum expr_type expr_field_type(enum expr_field f);
+bool expr_field_is_list(enum expr_field f);
+/** expr_name_find - the number of a word of an EXPR_NAME field, or -1 */
+int expr_name_find(enum expr_field f, const char *word, size_t len);
+const char *expr_name_text(enum expr_field f, unsigned number);
+/** expr_error_show - "line:column: text", the line of the text, and carets under the token */
+void expr_error_show(const struct expr_error *err, const char *text, size_t len, char *buf,
+		     size_t size);
+
+#endif
