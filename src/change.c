@@ -69,7 +69,7 @@ static void put_prefix(struct text *t, const char *key, const struct prefix *p)
 		put(t, " %s=default", key);
 }
 
-static void put_rule(struct text *t, const struct policy_rule *r)
+static void put_rule(struct text *t, const struct host_rule *r)
 {
 	put(t, "rule %s pref=%u", r->v6 ? "v6" : "v4", r->pref);
 	if (r->action == RULE_LOOKUP)
@@ -631,7 +631,7 @@ static bool same_prefix(const struct prefix *a, const struct prefix *b)
 	return a->bits == b->bits && (!a->bits || addr_equal(&a->addr, &b->addr));
 }
 
-static bool same_target(const struct policy_rule *a, const struct policy_rule *b)
+static bool same_target(const struct host_rule *a, const struct host_rule *b)
 {
 	if (a->action != b->action)
 		return false;
@@ -640,7 +640,7 @@ static bool same_target(const struct policy_rule *a, const struct policy_rule *b
 	return a->action == RULE_NOP || a->goto_pref == b->goto_pref;
 }
 
-static bool same_rule(const struct policy_rule *a, const struct policy_rule *b)
+static bool same_rule(const struct host_rule *a, const struct host_rule *b)
 {
 	if (a->v6 != b->v6 || a->pref != b->pref || !same_target(a, b) || a->has_uid != b->has_uid)
 		return false;

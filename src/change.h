@@ -32,7 +32,7 @@ struct change {
 	enum change_kind kind;
 	bool guard;
 	union {
-		struct policy_rule rule;
+		struct host_rule rule;
 		struct host_route route;
 		char nft[CHANGE_NAME_MAX]; /* a table of family inet */
 		struct {

@@ -644,7 +644,7 @@ static int make_rule(struct making *m)
 	return rc == -EEXIST ? 0 : rc; /* by its protocol it is ours */
 }
 
-int journal_rule(struct journal *j, struct rtnl *nl, const struct policy_rule *r, bool guard)
+int journal_rule(struct journal *j, struct rtnl *nl, const struct host_rule *r, bool guard)
 {
 	struct making m = {.make = make_rule, .nl = nl};
 

@@ -64,7 +64,7 @@ int journal_lock_fd(const struct journal *j);
  * is taken back. What stands in the journal already gets no second line and is made again: so
  * they serve to restore what others have removed, too. @guard: see above.
  */
-int journal_rule(struct journal *j, struct rtnl *nl, const struct policy_rule *r, bool guard);
+int journal_rule(struct journal *j, struct rtnl *nl, const struct host_rule *r, bool guard);
 int journal_route(struct journal *j, struct rtnl *nl, const struct host_route *r, bool guard);
 /** journal_nft - @text makes @table ("weir..."), which is deleted at undo */
 int journal_nft(struct journal *j, struct nft *n, const char *table, const char *text, bool guard,

@@ -100,7 +100,7 @@ static int on_route(void *ctx, const struct host_route *r)
 	return divide(v, &r->dst, false);
 }
 
-static int on_rule(void *ctx, const struct policy_rule *r, bool ours)
+static int on_rule(void *ctx, const struct host_rule *r, bool ours)
 {
 	struct view *v = ctx;
 

@@ -163,7 +163,7 @@ static unsigned prefixes_of(const struct select_narrow *n, bool v6, struct prefi
 
 /* --- policy rules ---------------------------------------------------------------------------- */
 
-static void rule_add(struct making *m, const struct policy_rule *r, bool guard)
+static void rule_add(struct making *m, const struct host_rule *r, bool guard)
 {
 	struct plan *p = m->p;
 
@@ -174,7 +174,7 @@ static void rule_add(struct making *m, const struct policy_rule *r, bool guard)
 }
 
 /** rule_add_both - in both families, @pref counted from the base */
-static void rule_add_both(struct making *m, struct policy_rule r, unsigned pref, bool guard)
+static void rule_add_both(struct making *m, struct host_rule r, unsigned pref, bool guard)
 {
 	r.pref = m->c->rule_base + pref;
 	for (unsigned v6 = 0; v6 < 2; v6++) {
@@ -183,16 +183,16 @@ static void rule_add_both(struct making *m, struct policy_rule r, unsigned pref,
 	}
 }
 
-static struct policy_rule rule_goto(const struct making *m, unsigned pref)
+static struct host_rule rule_goto(const struct making *m, unsigned pref)
 {
-	return (struct policy_rule){.action = RULE_GOTO, .goto_pref = m->c->rule_base + pref};
+	return (struct host_rule){.action = RULE_GOTO, .goto_pref = m->c->rule_base + pref};
 }
 
-static struct policy_rule rule_lookup(const struct making *m, bool local)
+static struct host_rule rule_lookup(const struct making *m, bool local)
 {
-	return (struct policy_rule){.action = RULE_LOOKUP,
-				    .table = m->c->table,
-				    .iif = {local ? 'l' : 0, local ? 'o' : 0}};
+	return (struct host_rule){.action = RULE_LOOKUP,
+				  .table = m->c->table,
+				  .iif = {local ? 'l' : 0, local ? 'o' : 0}};
 }
 
 /** link_rules - destinations on the link itself keep their way */
@@ -202,7 +202,7 @@ static void link_rules(struct making *m)
 					 "fe80::/10", "ff00::/8"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(to); i++) {
-		struct policy_rule r = rule_goto(m, PREF_END);
+		struct host_rule r = rule_goto(m, PREF_END);
 
 		weir_assert(!prefix_parse(to[i], &r.to));
 		r.v6 = !addr_is_v4(&r.to.addr);
@@ -219,7 +219,7 @@ static void link_rules(struct making *m)
 static void fixed_rules(struct making *m)
 {
 	bool guard = m->p->has_guard;
-	struct policy_rule r = {.action = RULE_NOP};
+	struct host_rule r = {.action = RULE_NOP};
 
 	rule_add_both(m, r, PREF_END, guard);
 	r = rule_goto(m, PREF_END);
@@ -262,7 +262,7 @@ struct slot {
 };
 
 /** slot_ports - @r for every range of ports, or without one */
-static void slot_ports(struct slot *t, struct policy_rule r)
+static void slot_ports(struct slot *t, struct host_rule r)
 {
 	for (unsigned i = 0; i < MAX(t->n_ports, 1U); i++) {
 		if (t->n_ports) {
@@ -274,7 +274,7 @@ static void slot_ports(struct slot *t, struct policy_rule r)
 }
 
 /** slot_protos - @r for every protocol of @protos, or without one */
-static void slot_protos(struct slot *t, unsigned protos, struct policy_rule r)
+static void slot_protos(struct slot *t, unsigned protos, struct host_rule r)
 {
 	if (!protos)
 		slot_ports(t, r);
@@ -287,7 +287,7 @@ static void slot_protos(struct slot *t, unsigned protos, struct policy_rule r)
 }
 
 /** slot_family - the users' rules of one family: ids x destinations x protocols x ports */
-static void slot_family(struct slot *t, const struct selector *sel, struct policy_rule r)
+static void slot_family(struct slot *t, const struct selector *sel, struct host_rule r)
 {
 	t->n_to = prefixes_of(&sel->narrow, r.v6, t->to);
 	if (sel->narrow.n_to && !t->n_to)
@@ -307,7 +307,7 @@ static void slot_family(struct slot *t, const struct selector *sel, struct polic
 }
 
 /** slot_except - one exception as rules of one family that go past the selector */
-static void slot_except(struct slot *t, const struct select_except *e, struct policy_rule r)
+static void slot_except(struct slot *t, const struct select_except *e, struct host_rule r)
 {
 	const struct selection *s = t->m->s;
 
@@ -341,7 +341,7 @@ static unsigned slot_make(struct making *m, const struct selector *sel, unsigned
 {
 	unsigned pref = PREF_SLOTS + 2 * slot;
 	struct slot t = {.m = m, .guard = !sel->fail_open};
-	struct policy_rule r = rule_lookup(m, true);
+	struct host_rule r = rule_lookup(m, true);
 
 	t.n_ids = ids_merged(m->s, &sel->ids, t.ids);
 	t.n_ports = ports_merged(&sel->narrow, t.ports);
@@ -1117,7 +1117,7 @@ void plan_free(struct plan *p)
  * -----------------------------------------------------------------------------------------------
  */
 
-static void print_rule(const struct policy_rule *r, FILE *f)
+static void print_rule(const struct host_rule *r, FILE *f)
 {
 	char text[ADDR_STRLEN];
 

@@ -64,7 +64,7 @@ struct plan_input {
 
 /** struct plan_rule - @guard: stays after a crash, as it keeps a fail-closed selector closed */
 struct plan_rule {
-	struct policy_rule rule;
+	struct host_rule rule;
 	bool guard;
 };
 

@@ -172,12 +172,12 @@ static int dump_both(struct rtnl *nl, struct dump *d, mnl_cb_t cb)
 /* --- rules ------------------------------------------------------------------------ */
 
 struct seen_rule {
-	struct policy_rule r;
+	struct host_rule r;
 	uint8_t protocol;
 	bool whole; /* @r says all of it */
 };
 
-static void put_rule_selectors(struct nlmsghdr *nlh, const struct policy_rule *r)
+static void put_rule_selectors(struct nlmsghdr *nlh, const struct host_rule *r)
 {
 	if (r->has_uid) {
 		const struct fib_rule_uid_range range = {r->uid_lo, r->uid_hi};
@@ -201,7 +201,7 @@ static void put_rule_selectors(struct nlmsghdr *nlh, const struct policy_rule *r
 	}
 }
 
-static int rule_send(struct rtnl *nl, uint16_t type, uint16_t flags, const struct policy_rule *r)
+static int rule_send(struct rtnl *nl, uint16_t type, uint16_t flags, const struct host_rule *r)
 {
 	static const uint8_t actions[] = {
 		[RULE_LOOKUP] = FR_ACT_TO_TBL, [RULE_GOTO] = FR_ACT_GOTO, [RULE_NOP] = FR_ACT_NOP};
@@ -223,12 +223,12 @@ static int rule_send(struct rtnl *nl, uint16_t type, uint16_t flags, const struc
 	return nlmsg_talk(&nl->nl, nlh, NULL, NULL);
 }
 
-int rtnl_rule_add(struct rtnl *nl, const struct policy_rule *r)
+int rtnl_rule_add(struct rtnl *nl, const struct host_rule *r)
 {
 	return rule_send(nl, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, r);
 }
 
-/** rule_action_from - false: an action that struct policy_rule does not know */
+/** rule_action_from - false: an action that struct host_rule does not know */
 static bool rule_action_from(uint8_t action, enum rule_action *out)
 {
 	switch (action) {
@@ -257,7 +257,7 @@ static bool get_payload(const struct nlattr *at, void *out, size_t size)
 }
 
 /** rule_attr - one attribute into @r; false when @r cannot hold what it says */
-static bool rule_attr(struct policy_rule *r, const struct nlattr *at)
+static bool rule_attr(struct host_rule *r, const struct nlattr *at)
 {
 	const uint8_t family = r->v6 ? AF_INET6 : AF_INET;
 	struct fib_rule_port_range ports;
@@ -335,7 +335,7 @@ static int on_rule(const struct nlmsghdr *nlh, void *data)
 	return list_add(d->to, &s);
 }
 
-int rtnl_rules(struct rtnl *nl, int (*each)(void *ctx, const struct policy_rule *r, bool ours),
+int rtnl_rules(struct rtnl *nl, int (*each)(void *ctx, const struct host_rule *r, bool ours),
 	       void *ctx)
 {
 	struct list l = {.size = sizeof(struct seen_rule), .max = SIZE_MAX};
@@ -354,7 +354,7 @@ int rtnl_rules(struct rtnl *nl, int (*each)(void *ctx, const struct policy_rule 
 }
 
 /** rule_covers - is @seen among what a deletion of @r means to the kernel? */
-static bool rule_covers(const struct policy_rule *r, const struct policy_rule *seen)
+static bool rule_covers(const struct host_rule *r, const struct host_rule *seen)
 {
 	return r->pref == seen->pref && r->action == seen->action &&
 	       (!r->table || r->table == seen->table) &&
@@ -370,7 +370,7 @@ static bool rule_covers(const struct policy_rule *r, const struct policy_rule *s
 }
 
 /** rule_equal - each says no more than the other */
-static bool rule_equal(const struct policy_rule *a, const struct policy_rule *b)
+static bool rule_equal(const struct host_rule *a, const struct host_rule *b)
 {
 	return a->v6 == b->v6 && rule_covers(a, b) && rule_covers(b, a) &&
 	       (!a->mask || a->mark == b->mark) &&
@@ -382,8 +382,8 @@ static bool rule_equal(const struct policy_rule *a, const struct policy_rule *b)
  *
  * @seen: rules with our protocol that a deletion of @r covers, in the kernel's order.
  */
-static int rule_del_among(struct rtnl *nl, const struct policy_rule *r,
-			  const struct seen_rule *seen, size_t decoys)
+static int rule_del_among(struct rtnl *nl, const struct host_rule *r, const struct seen_rule *seen,
+			  size_t decoys)
 {
 	size_t i, lifted;
 	int err = 0;
@@ -402,7 +402,7 @@ static int rule_del_among(struct rtnl *nl, const struct policy_rule *r,
 	return err;
 }
 
-int rtnl_rule_del(struct rtnl *nl, const struct policy_rule *r)
+int rtnl_rule_del(struct rtnl *nl, const struct host_rule *r)
 {
 	struct list all = {.size = sizeof(struct seen_rule), .max = SIZE_MAX};
 	struct dump d = {.type = RTM_GETRULE, .family = r->v6 ? AF_INET6 : AF_INET, .to = &all};

@@ -19,7 +19,7 @@ int rtnl_open(struct rtnl **out);
 void rtnl_close(struct rtnl *nl);
 
 /** rtnl_rule_add - 0, -EEXIST (an equal one with our protocol is there), -errno */
-int rtnl_rule_add(struct rtnl *nl, const struct policy_rule *r);
+int rtnl_rule_add(struct rtnl *nl, const struct host_rule *r);
 /**
  * rtnl_rule_del - exactly this rule and only with RULE_PROTOCOL; 0, -ENOENT, -errno
  *
@@ -27,13 +27,13 @@ int rtnl_rule_add(struct rtnl *nl, const struct policy_rule *r);
  * rule of ours in front of @r, of the same pref and with more selectors, is lifted for a
  * moment and then stands behind the others of its pref. Give each rule a pref of its own.
  */
-int rtnl_rule_del(struct rtnl *nl, const struct policy_rule *r);
+int rtnl_rule_del(struct rtnl *nl, const struct host_rule *r);
 /**
  * rtnl_rules - every rule of both families
- * @ours: it has RULE_PROTOCOL, and struct policy_rule holds all that it says. A foreign rule
+ * @ours: it has RULE_PROTOCOL, and struct host_rule holds all that it says. A foreign rule
  *        may say more (source, suppress_prefixlen, not ...).
  */
-int rtnl_rules(struct rtnl *nl, int (*each)(void *ctx, const struct policy_rule *r, bool ours),
+int rtnl_rules(struct rtnl *nl, int (*each)(void *ctx, const struct host_rule *r, bool ours),
 	       void *ctx);
 
 /** rtnl_route_replace - add it, or put it in place of the one with its prefix and metric */

@@ -18,8 +18,8 @@
 
 enum rule_action { RULE_LOOKUP, RULE_GOTO, RULE_NOP };
 
-/** struct policy_rule - one line of `ip rule`; a selector that is not set matches all */
-struct policy_rule {
+/** struct host_rule - one line of `ip rule`; a selector that is not set matches all */
+struct host_rule {
 	bool v6;
 	uint32_t pref;
 	enum rule_action action;

@@ -88,7 +88,7 @@ static void check_plan(const struct up_config *c)
 	check_quotes(plan.guard_nft);
 	check_quotes(plan.nft);
 	for (unsigned i = 0; i < plan.n_rules; i++) {
-		const struct policy_rule *r = &plan.rules[i].rule;
+		const struct host_rule *r = &plan.rules[i].rule;
 
 		must(r->pref >= c->rule_base && r->pref < c->rule_base + UP_RULES);
 		must(r->action != RULE_GOTO || r->goto_pref > r->pref);

@@ -58,9 +58,9 @@ static bool pair(char **argv, const char *name, uint32_t *a, uint32_t *b)
 	return true;
 }
 
-static struct policy_rule rule_of(char **argv)
+static struct host_rule rule_of(char **argv)
 {
-	struct policy_rule r = {.v6 = number(argv, "v6"), .pref = number(argv, "pref")};
+	struct host_rule r = {.v6 = number(argv, "v6"), .pref = number(argv, "pref")};
 	uint32_t lo, hi;
 
 	r.table = number(argv, "table");
@@ -103,7 +103,7 @@ static void print_prefix(const struct prefix *p)
 	printf("%s/%u", addr_format(&p->addr, text), p->bits);
 }
 
-static int print_rule(void *ctx, const struct policy_rule *r, bool ours)
+static int print_rule(void *ctx, const struct host_rule *r, bool ours)
 {
 	const bool all = ctx != NULL;
 
@@ -134,7 +134,7 @@ static int print_rule(void *ctx, const struct policy_rule *r, bool ours)
 }
 
 /* the same rules again, deleted from inside of the list of them */
-static int del_rule(void *ctx, const struct policy_rule *r, bool ours)
+static int del_rule(void *ctx, const struct host_rule *r, bool ours)
 {
 	int *n = ctx;
 
@@ -282,7 +282,7 @@ static void mirror(char **argv)
 
 static bool rules_command(char **argv)
 {
-	struct policy_rule r = rule_of(argv + 1);
+	struct host_rule r = rule_of(argv + 1);
 	int n = 0;
 
 	if (!strcmp(*argv, "rule-add"))

@@ -168,7 +168,7 @@ static int host_del(const char *line, int missing)
 /* --- the fakes ---------------------------------------------------------------------------------
  */
 
-static const char *rule_line(const struct policy_rule *r)
+static const char *rule_line(const struct host_rule *r)
 {
 	static char line[CHANGE_LINE_MAX];
 	const struct change c = {.kind = CHANGE_RULE, .rule = *r};
@@ -184,13 +184,13 @@ static const char *route_line(const struct host_route *r)
 	return change_format(&c, line) ? "?" : line;
 }
 
-int rtnl_rule_add(struct rtnl *nl, const struct policy_rule *r)
+int rtnl_rule_add(struct rtnl *nl, const struct host_rule *r)
 {
 	(void)nl;
 	return host_add(rule_line(r));
 }
 
-int rtnl_rule_del(struct rtnl *nl, const struct policy_rule *r)
+int rtnl_rule_del(struct rtnl *nl, const struct host_rule *r)
 {
 	(void)nl;
 	return host_del(rule_line(r), -ENOENT);
@@ -289,14 +289,14 @@ int sysctl_write(const char *name, const char *value)
 static struct rtnl *const nl = (struct rtnl *)16;
 static struct nft *const nft = (struct nft *)16;
 
-static struct policy_rule rule(uint32_t pref)
+static struct host_rule rule(uint32_t pref)
 {
-	return (struct policy_rule){.pref = pref,
-				    .action = RULE_LOOKUP,
-				    .table = TABLE,
-				    .has_uid = true,
-				    .uid_lo = 2000,
-				    .uid_hi = 2000 + pref};
+	return (struct host_rule){.pref = pref,
+				  .action = RULE_LOOKUP,
+				  .table = TABLE,
+				  .has_uid = true,
+				  .uid_lo = 2000,
+				  .uid_hi = 2000 + pref};
 }
 
 static struct host_route last_route(bool v6)
@@ -325,7 +325,7 @@ static int set(struct journal *j, const char *name, const char *value)
 
 static int add_rule(struct journal *j, uint32_t pref, bool guard)
 {
-	const struct policy_rule r = rule(pref);
+	const struct host_rule r = rule(pref);
 
 	return journal_rule(j, nl, &r, guard);
 }
@@ -470,7 +470,7 @@ static void test_failed_change(void)
 static void test_not_made(void)
 {
 	struct journal *j = fresh();
-	struct policy_rule wrong = rule(5);
+	struct host_rule wrong = rule(5);
 	char err[80], name[64];
 
 	wrong.uid_lo = 9999;
@@ -497,12 +497,12 @@ static void test_guard_stays(void)
 	tap_is(journal_undo(j, nl, nft, UNDO_KEEP_GUARD, NULL, NULL), 0, "all but the guard");
 	tap_is(host_count(), 4, "two routes, a table and a rule stay");
 	tap_ok(host_find("nft weir_guard") >= 0 &&
-		       host_find(rule_line(&(struct policy_rule){.pref = 1020,
-								 .action = RULE_LOOKUP,
-								 .table = TABLE,
-								 .has_uid = true,
-								 .uid_lo = 2000,
-								 .uid_hi = 3020})) >= 0,
+		       host_find(rule_line(&(struct host_rule){.pref = 1020,
+							       .action = RULE_LOOKUP,
+							       .table = TABLE,
+							       .has_uid = true,
+							       .uid_lo = 2000,
+							       .uid_hi = 3020})) >= 0,
 	       "... the right ones");
 	tap_ok(!strcmp(host->reflect, "0"), "settings are as before");
 	tap_is(file_lines(), 5, "the file lists just these");
@@ -538,7 +538,7 @@ static void test_others(void)
 	str_copy(host->reflect, sizeof(host->reflect), "2");
 	str_copy(host->rmem, sizeof(host->rmem), "1\t2\t3");
 	host_del("nft weir", 0);
-	host_del(rule_line(&(struct policy_rule){0}), 0);
+	host_del(rule_line(&(struct host_rule){0}), 0);
 	tap_is(journal_undo(j, nl, nft, UNDO_ALL, tell, &t), 0, "undone after others were at work");
 	tap_ok(!strcmp(host->reflect, "2"), "a setting that somebody changed stays");
 	tap_ok(strstr(t.text, "left, as somebody changed it since: sysctl net/ipv4/fwmark_reflect"),
@@ -765,7 +765,7 @@ static void test_renew(void)
 {
 	struct journal *j = fresh();
 	const struct host_route v4 = last_route(false);
-	struct policy_rule r = rule(1);
+	struct host_rule r = rule(1);
 
 	set(j, "net/ipv4/fwmark_reflect", "1");
 	add_route(j, &v4, true);
@@ -800,7 +800,7 @@ static void test_renew(void)
 static void test_restore(void)
 {
 	struct journal *j = fresh();
-	struct policy_rule r = rule(1);
+	struct host_rule r = rule(1);
 
 	add_rule(j, 1, true);
 	tap_is(add_rule(j, 1, true), 0, "one that is there");

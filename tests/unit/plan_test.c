@@ -166,7 +166,7 @@ static void test_guard(void)
 
 	make("--user 2000 --user 3000 --fail-open");
 	for (unsigned i = 0; i < plan.n_rules; i++) {
-		const struct policy_rule *r = &plan.rules[i].rule;
+		const struct host_rule *r = &plan.rules[i].rule;
 
 		if (r->has_uid && r->uid_lo == 2000)
 			closed += plan.rules[i].guard;

@@ -124,9 +124,9 @@ static const char guard_nft[] =
 static const char open_nft[] = "table inet weir { chain pre { type filter hook prerouting "
 			       "priority -150; iifname \"weir0\" meta mark set 0x30000000\n }\n}\n";
 
-static struct policy_rule rule(bool v6, uint32_t pref, enum rule_action action)
+static struct host_rule rule(bool v6, uint32_t pref, enum rule_action action)
 {
-	struct policy_rule r = {.v6 = v6, .pref = pref, .action = action, .table = TABLE};
+	struct host_rule r = {.v6 = v6, .pref = pref, .action = action, .table = TABLE};
 
 	if (action == RULE_GOTO)
 		r.goto_pref = 1099;
@@ -180,8 +180,8 @@ static int make_family(struct journal *j, struct rtnl *nl, bool v6)
 {
 	const struct host_route last = {
 		.v6 = v6, .type = ROUTE_UNREACHABLE, .table = TABLE, .metric = UINT32_MAX};
-	const struct policy_rule nop = rule(v6, 1099, RULE_NOP), skip = rule(v6, 1000, RULE_GOTO),
-				 take = rule(v6, 1020, RULE_LOOKUP);
+	const struct host_rule nop = rule(v6, 1099, RULE_NOP), skip = rule(v6, 1000, RULE_GOTO),
+			       take = rule(v6, 1020, RULE_LOOKUP);
 	int rc = journal_route(j, nl, &last, true);
 
 	if (!rc)
@@ -565,7 +565,7 @@ static void test_restart(void)
 	struct journal *j;
 	struct watcher *w = NULL;
 	struct rtnl *nl;
-	struct policy_rule r = rule(false, 1020, RULE_GOTO);
+	struct host_rule r = rule(false, 1020, RULE_GOTO);
 	int ready[2], status;
 	pid_t pid, left, child;
 
