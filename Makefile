@@ -18,7 +18,7 @@ comma	:= ,
 SAN	:= $(if $(SANITIZE),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer) \
 	   $(if $(COVERAGE),--coverage) \
 	   $(if $(FUZZER),-fsanitize=fuzzer-no-link$(comma)address$(comma)undefined)
-PKGS	:= libuv libmnl libcap-ng libseccomp jansson libcrypto libnftables
+PKGS	:= libuv libmnl libcap-ng libseccomp jansson libcrypto libnftables libpcre2-8
 CFLAGS	?= -O2 -g
 ALL_CFLAGS = -std=gnu11 $(WARN) $(CFLAGS) -fPIC -fvisibility=hidden -fstack-protector-strong \
 	   -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' -Isrc -Iinclude -Istack $(SAN) -MMD -MP
@@ -47,6 +47,7 @@ STACKT	:= $(patsubst tests/stack/%.c,$(B)/tests/stack/%,$(wildcard tests/stack/*
 NETNST	:= $(patsubst tests/netns/%.c,$(B)/tests/netns/%,$(wildcard tests/netns/*.c))
 FUZZ	:= $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 SCRIPTT	:= $(wildcard tests/netns/*_test.sh tests/fidelity/*_test.sh tests/abi/*_test.sh)
+MAN	:= $(patsubst docs/%.scd,$(B)/%,$(wildcard docs/*.scd))
 TOOLS	:= $(patsubst tests/fidelity/%.c,$(B)/tests/fidelity/%,$(wildcard tests/fidelity/*.c)) \
 	   $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*.c)) \
 	   $(patsubst tests/lib/%.c,$(B)/tests/lib/%,$(wildcard tests/lib/*.c))
@@ -171,14 +172,16 @@ coverage:
 	-$(Q)$(MAKE) --no-print-directory -k COVERAGE=1 unit stack
 	$(Q)scripts/coverage.sh build/coverage
 
-$(B)/weir.1: docs/weir.1.scd
+$(MAN): $(B)/%: docs/%.scd
 	@mkdir -p $(@D)
 	$(Q)scdoc <$< >$@
-man: $(B)/weir.1
+man: $(MAN)
 
-install: $(B)/weir $(B)/weir.1
+install: $(B)/weir $(MAN)
 	install -D -m 755 $(B)/weir $(DESTDIR)$(PREFIX)/bin/weir
-	install -D -m 644 $(B)/weir.1 $(DESTDIR)$(PREFIX)/share/man/man1/weir.1
+	for m in $(notdir $(MAN)); do \
+		install -D -m 644 $(B)/$$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$$m || exit 1; \
+	done
 	install -d $(DESTDIR)$(PREFIX)/share/doc/weir
 	install -m 644 README.md CHANGELOG.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/weir
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR)
