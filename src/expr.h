@@ -15,7 +15,14 @@
  *                                                                no, else       yes, else
  *                                                                unknown        unknown
  *
- * A comparison of a list (ancestor.exe, dns.name) is yes when it is for one of its elements.
+ * A comparison of a list (ancestor.exe, dns.name) is yes when it is for one of its elements, so
+ * != says that none is. `sni ~ "*"` asks whether there is one at all.
+ *
+ * The files, in the order of compiling: expr_lex.c (tokens), expr_parse.c (and, or, not),
+ * expr_check.c (what a comparison means, by the field's type), expr_literal.c (values),
+ * expr_values.c (sets of them), expr_regex.c (PCRE2), expr.c (the compiled form and its
+ * evaluation); then expr_print.c and expr_required.c. docs/weir-rules.5.scd, FILTER LANGUAGE, is
+ * the description for users.
  */
 #ifndef WEIR_EXPR_H
 #define WEIR_EXPR_H
@@ -38,7 +45,7 @@ enum expr_type {
 	EXPR_NAME,     /* one of a list of words: proto, dir, state, verdict */
 	EXPR_UID,      /* a number, or a user's or group's name, resolved when compiled */
 	EXPR_GID,
-	EXPR_FLAGS, /* tcp.flags: compared with letters, "syn" or a number */
+	EXPR_FLAGS, /* tcp.flags: compared with names, letters or a number; & and ~ look at bits */
 };
 
 /* All fields; expr_field.c has their names and types, in this order. */
@@ -62,9 +69,9 @@ enum expr_field {
 	EXPR_F_ANCESTOR_EXE,  /* list */
 	EXPR_F_CGROUP,
 	EXPR_F_UNIT,
-	EXPR_F_NETNS,
+	EXPR_F_NETNS,	 /* its name, or its number as text */
 	EXPR_F_HOST,	 /* best known name: http.host, sni, dns.name */
-	EXPR_F_DNS_NAME, /* that the program had asked for */
+	EXPR_F_DNS_NAME, /* list: what the program may have asked for */
 	EXPR_F_SNI,
 	EXPR_F_ALPN, /* list */
 	EXPR_F_HTTP_HOST,
@@ -86,6 +93,32 @@ enum expr_field {
 	EXPR_F_TTL,
 	EXPR_FIELD_MAX
 };
+
+/* Numbers of the words of dir and state; those of proto are the protocol's (icmp6: 58), those of
+ * verdict are enum policy_verdict's. States are enum flow_state's, and one of waiting for somebody
+ */
+enum expr_dir { EXPR_DIR_OUT, EXPR_DIR_IN };
+enum expr_state {
+	EXPR_STATE_NEW = 1,
+	EXPR_STATE_OWNED,
+	EXPR_STATE_JUDGED,
+	EXPR_STATE_CONNECTING,
+	EXPR_STATE_OPEN,
+	EXPR_STATE_CLOSING,
+	EXPR_STATE_HELD,
+};
+
+/* Bounds. An expression that exceeds one is an error. */
+#define EXPR_LEN_MAX	 65536 /* bytes of an expression */
+#define EXPR_DEPTH_MAX	 64    /* parentheses within each other */
+#define EXPR_SET_MAX	 8192  /* values of one {} */
+#define EXPR_GLOB_MAX	 256   /* bytes of a glob */
+#define EXPR_REGEX_MAX	 1024  /* bytes of a regular expression */
+#define EXPR_REGEXES_MAX 64    /* of them in one expression */
+/* What a subject may have. More is not looked at: of lists elements, of texts that a regular
+ * expression is tried on bytes (a limit that is hit). */
+#define EXPR_LIST_MAX	 256
+#define EXPR_SUBJECT_MAX 8192
 
 /** enum expr_known - is a field's value there? */
 enum expr_known {
@@ -115,16 +148,23 @@ struct expr_value {
 typedef enum expr_known expr_get_fn(const void *subject, enum expr_field field, unsigned i,
 				    struct expr_value *out);
 
-/** struct expr_set - what a name after `in` stands for: nameset.h, prefixset.h */
+/**
+ * struct expr_set - what a name after `in` stands for: nameset.h, prefixset.h
+ * @type: EXPR_HOSTNAME, EXPR_TEXT, EXPR_ADDR or EXPR_NUMBER (ids, too); only fields of this type
+ * can be in it
+ * @has: @v is as the subject gave it (a host name in any case, perhaps with a final dot), but for
+ * an address, which has no zone
+ */
 struct expr_set {
-	enum expr_type type; /* EXPR_HOSTNAME, EXPR_TEXT, EXPR_ADDR or EXPR_NUMBER */
+	enum expr_type type;
 	bool (*has)(const struct expr_set *set, const struct expr_value *v);
 };
 
 /**
  * struct expr_context - what compiling has to ask for
- * @user, @group: the id of a name; 0 or -ENOENT
- * @set: borrowed for as long as the expression lives; NULL: there is none of this name
+ * @user, @group: the id of a name; 0 or -ENOENT; NULL: names of users or groups are an error
+ * @set: borrowed for as long as the expression lives; NULL: there is none of this name (or none at
+ * all)
  * @packet: are the fields of packets allowed?
  */
 struct expr_context {
@@ -135,9 +175,9 @@ struct expr_context {
 	void *ctx;
 };
 
-/** struct expr_error - where, from 1, in the text that was given, and what; one line */
+/** struct expr_error - where, from 1, in the text that was given, and what; one printable line */
 struct expr_error {
-	unsigned line, column, width; /* width: of the token, for the carets under it */
+	unsigned line, column, width; /* in bytes; width: of the token, for the carets under it */
 	char text[160];
 };
 
@@ -147,6 +187,7 @@ struct expr;
  * expr_compile - text of @len bytes; 0, -EINVAL with *@err filled, or -ENOMEM
  *
  * Takes time and memory in proportion to @len; nesting, regular expressions and sets are bounded.
+ * @text is not needed afterwards.
  */
 int expr_compile(const struct expr_context *ctx, const char *text, size_t len, struct expr **out,
 		 struct expr_error *err);
@@ -155,20 +196,28 @@ void expr_free(struct expr *e);
 enum expr_truth expr_eval(const struct expr *e, expr_get_fn *get, const void *subject);
 /** expr_fields - bit (1 << field) for each field that the expression looks at */
 uint64_t expr_fields(const struct expr *e);
-/** expr_print - normal form, for explaining: parentheses where needed, names resolved; size as
- * snprintf() */
+/**
+ * expr_print - normal form, for explaining; size as snprintf()
+ *
+ * Parentheses where needed, users and groups as numbers, sets sorted and without doubles, one value
+ * by == or !=. It compiles, with the same named sets and no other context, to the same.
+ */
 size_t expr_print(const struct expr *e, char *buf, size_t size);
 /**
- * expr_required - a test "@field == value" without which the whole can't be yes, for indexing
- * rules
+ * expr_required - a test without which the whole can't be yes, for indexing rules
  *
- * Goes through those at the top level of `and`, @i from 0: true and *@field, and the values by
- * @value (called for each one of `in {}`, also with a prefix length for addresses, else -1).
+ * Goes through the comparisons at the top level of `and` that list what the field may be: == and
+ * in,
+ * @i from 0; false past the last one. *@field must have one of the values for which @value is
+ * called (NULL: not wanted). Those of host names are in lower case without a final dot.
+ * @prefix_bits: of an address, in the family's own terms as in struct prefix, else -1. Named sets,
+ * and ranges of more than EXPR_REQUIRED_MAX numbers, are left out.
  */
+#define EXPR_REQUIRED_MAX 64
 bool expr_required(const struct expr *e, unsigned i, enum expr_field *field,
 		   void (*value)(void *ctx, const struct expr_value *v, int prefix_bits),
 		   void *ctx);
-/** expr_limits_hit - how often a regular expression met its limit, for all expressions */
+/** expr_limits_hit - how often a regular expression met a limit, for all expressions */
 uint64_t expr_limits_hit(void);
 
 /* expr_field.c */
@@ -177,9 +226,20 @@ enum expr_field expr_field_find(const char *name, size_t len);
 const char *expr_field_name(enum expr_field f);
 enum expr_type expr_field_type(enum expr_field f);
 bool expr_field_is_list(enum expr_field f);
+/** expr_field_is_packet - of packets, not of flows */
+bool expr_field_is_packet(enum expr_field f);
+/** expr_field_max - the largest number that a field of numbers can have */
+uint64_t expr_field_max(enum expr_field f);
+/** expr_field_nearest - the field that somebody may have meant, or EXPR_FIELD_MAX */
+enum expr_field expr_field_nearest(const char *name, size_t len);
 /** expr_name_find - the number of a word of an EXPR_NAME field, or -1 */
 int expr_name_find(enum expr_field f, const char *word, size_t len);
-const char *expr_name_text(enum expr_field f, unsigned number);
+/** expr_name_text - the word of a number, or NULL */
+const char *expr_name_text(enum expr_field f, uint64_t number);
+/** expr_name_list - all words of a field, with blanks between, for messages */
+const char *expr_name_list(enum expr_field f);
+
+/* expr_error.c */
 /** expr_error_show - "line:column: text", the line of the text, and carets under the token */
 void expr_error_show(const struct expr_error *err, const char *text, size_t len, char *buf,
 		     size_t size);
