@@ -22,7 +22,7 @@ PKGS	:= libuv libmnl libcap-ng libseccomp jansson libcrypto libnftables libpcre2
 CFLAGS	?= -O2 -g
 ALL_CFLAGS = -std=gnu11 $(WARN) $(CFLAGS) -fPIC -fvisibility=hidden -fstack-protector-strong \
 	   -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' -Isrc -Iinclude -Istack $(SAN) -MMD -MP
-LIBS	:= -llwip $(shell pkg-config --libs $(PKGS)) -lpthread
+LIBS	:= -llwip $(shell pkg-config --libs $(PKGS)) -lpthread -ldl
 # Only the one file that drives lwIP sees its headers.
 LWIP_CFLAGS := $(shell pkg-config --cflags lwip) -Wno-cast-qual -Wno-pedantic
 # -rdynamic-like export of the checksum functions that replace lwIP's: see stack/csum_lwip.c
@@ -57,6 +57,12 @@ all: $(B)/weir
 $(B)/weir: $(OBJ)
 	@echo "  LINK  $@"
 	$(Q)$(CC) $(ALL_CFLAGS) -pie $(LDEXPORT) -o $@ $(OBJ) $(LDFLAGS) $(LIBS) $(BPF_LIBS)
+
+# Hooks that ship: src/hooks/NAME.c is one, src/hooks/NAME_*.c are parts of it.
+HOOKS	:= $(foreach f,$(notdir $(wildcard src/hooks/*.c)),$(if $(findstring _,$(f)),,$(f:.c=)))
+$(B)/src/hook_find.o: ALL_CFLAGS += '-DHOOK_BUILTINS=$(foreach h,$(HOOKS),BUILTIN($(h)))'
+$(B)/src/hook_find.o: $(HOOKS:%=src/hooks/%.c)
+$(foreach h,$(HOOKS),$(eval $(B)/src/hooks/$(h).o: ALL_CFLAGS += -DWEIR_BUILTIN=weir_builtin_$(h)))
 
 $(B)/stack/tcp_engine.o $(B)/stack/csum_lwip.o $(B)/tests/stack/%.o $(B)/tests/fuzz/%.o: ALL_CFLAGS += $(LWIP_CFLAGS)
 
@@ -156,14 +162,14 @@ lint-symbols: $(OBJ)
 	$(Q)scripts/check-symbols.sh $(OBJ)
 lint-tidy:
 	@echo "  TIDY  $(words $(SRC)) files"
-	$(Q)scripts/tidy.sh $(JOBS) "-std=gnu11 -D_GNU_SOURCE -DWEIR_VERSION=\"0\" -Isrc -Iinclude -Istack \
+	$(Q)scripts/tidy.sh $(JOBS) "-std=gnu11 -D_GNU_SOURCE -DHOOK_BUILTINS=BUILTIN(count) -DWEIR_VERSION=\"0\" -Isrc -Iinclude -Istack \
 		$(shell pkg-config --cflags lwip $(PKGS))" $(SRC)
 lint-cppcheck:
 	@echo "  CPPCHECK"
 	$(Q)cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
 		--inline-suppr --suppress=missingIncludeSystem --suppress=duplicateAssignExpression \
 		--include=$(wildcard /usr/include/$(shell $(CC) -print-multiarch)/sys/queue.h) -j $(JOBS) \
-		-D_GNU_SOURCE -DWEIR_VERSION='"0"' -Isrc -Iinclude -Istack -i src/bpf src stack
+		-D_GNU_SOURCE -DWEIR_VERSION='"0"' '-DHOOK_BUILTINS=BUILTIN(count)' -Isrc -Iinclude -Istack -i src/bpf src stack
 format-check:
 	@echo "  FORMAT"
 	$(Q)clang-format --dry-run -Werror $(wildcard $(foreach d,src src/* stack include/* tests/*,$(d)/*.c $(d)/*.h))

@@ -11,7 +11,7 @@ level() {
 	case $1 in
 	src/base/*) echo 0 ;;
 	src/packet | src/flow | src/option | src/config | src/config_up | src/rule | src/change | src/select | src/plan | src/regions | src/timers | src/dest | src/listener | src/names | src/dnsmsg | src/dnsstream | src/expr | src/expr_*) echo 1 ;;
-	src/hook | src/owner | src/owner_* | src/bpf/* | src/hooks/* | stack/stack | src/ipc | src/outbox | src/netsock) echo 2 ;;
+	src/hook | src/hook_* | src/owner | src/owner_* | src/bpf/* | src/hooks/* | stack/stack | src/ipc | src/outbox | src/netsock) echo 2 ;;
 	src/netsock_dgram | src/tun | src/tundev | src/relay | src/relay_dgram | src/relay_tcp* | \
 		src/relay_udp | src/relay_icmp | src/relay_in | stack/*) echo 3 ;;
 	src/relay_local | src/intercept | src/nlmsg | src/netcfg | src/rtnl | src/notify | src/looptest | src/oldconn | src/nft | src/netns | src/cgroupwatch | src/mirror | src/journal | src/runlock | src/tosyslog | src/sysctl | src/hostdns | src/explain | \

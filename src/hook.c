@@ -1,28 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Theory of operation
+ * The chain, and a flow's life in it. Bytes go through hook_stream.c, datagrams through
+ * hook_dgram.c; what hooks ask of weir is answered in hook_host.c.
  *
- * The relay keeps one queue of held bytes per direction: those that have not
- * passed the whole chain. It shows all of them, from the oldest, and removes
- * what the call returns. The hooks of a chain may disagree about how much of
- * that queue they accept, so each has, per flow and direction, a mark: how many
- * bytes from the queue's front it has accepted already.
- *
- *   queue   |.....................|...........|.............|
- *           0                     mark[1]     mark[0]       len
- *            \_ passed both: goes  \_ hook 1   \_ hook 0
- *               on to the peer        sees this   sees this
- *
- * Hook k is shown the bytes between its own mark and that of the hook before
- * it, and moves its mark forward by what it accepts. The last mark is the
- * answer to the relay; as those bytes leave the queue, all marks move back
- * by as much. So no hook accepts a byte twice, and none sees a byte that the
- * one before it has not accepted.
- *
- * A flow without open hooks has no state here. Where the chain is not empty
- * such a flow passes nothing: a payload that no hook has seen must not slip by.
+ * A flow has state here for as long as one of its hooks has a handle of it. Where none is
+ * interested, all such flows share `hook_nobody`. A flow without either has not been opened (or has
+ * been closed) and passes nothing: a payload that no hook has seen must not slip by.
  */
-#include "hook.h"
+#include "hook_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -32,39 +17,22 @@
 #include "base/log.h"
 #include "base/util.h"
 
-#define HOOK_CHAIN_MAX 16 /* bits of flow_hooks.told_last */
-#define HOOK_LINE_MAX  256
+#define HOOK_LINE_MAX 256
 
-struct hook_entry {
-	const struct hook_ops *ops;
-	void *state;
-	uint64_t out_of_range; /* answers that had to be clamped */
-};
-
-struct hook_chain {
-	unsigned n;
-	uint32_t flows; /* with open hooks: the chain must not change meanwhile */
-	struct hook_entry hook[HOOK_CHAIN_MAX];
-};
-
-/** struct flow_hooks - what hangs on flow->hookdata */
-struct flow_hooks {
-	uint8_t opened;	       /* hooks 0..opened-1 have seen open() */
-	bool blocked;	       /* latched */
-	uint16_t told_last[2]; /* bit k: hook k knows that no more will come */
-	struct {
-		void *fstate;
-		uint32_t mark[2];
-	} hook[];
-};
-
-static const struct hook_ops *const builtin[] = {&hook_count};
+struct hook_head hook_nobody = {.direct = true};
 
 /* --- the chain ------------------------------------------------------------------- */
 
-struct hook_chain *hook_chain_new(void)
+struct hook_chain *hook_chain_new(const struct hook_env *env)
 {
-	return calloc(1, sizeof(struct hook_chain));
+	struct hook_chain *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->env = *env;
+	TAILQ_INIT(&c->woken);
+	hook_host_init(&c->host, env);
+	return c;
 }
 
 void hook_chain_free(struct hook_chain *c)
@@ -72,12 +40,13 @@ void hook_chain_free(struct hook_chain *c)
 	if (!c)
 		return;
 	weir_assert(!c->flows);
-	while (c->n) {
-		struct hook_entry *e = &c->hook[--c->n];
-
-		if (e->ops->unload)
-			e->ops->unload(e->state);
-	}
+	while (c->n)
+		hook_unload(c->hook[--c->n]);
+	hook_buf_free(&c->with);
+	hook_buf_free(&c->injected);
+	hook_buf_free(&c->scratch);
+	free(c->edits);
+	free(c->by_id);
 	free(c);
 }
 
@@ -86,203 +55,298 @@ bool hook_chain_empty(const struct hook_chain *c)
 	return !c->n;
 }
 
-static const struct hook_ops *find_builtin(const char *name, size_t len)
+void hook_chain_locked(struct hook_chain *c)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(builtin); i++)
-		if (strlen(builtin[i]->name) == len && !memcmp(builtin[i]->name, name, len))
-			return builtin[i];
-	return NULL;
+	for (unsigned k = 0; k < c->n; k++)
+		if (c->hook[k]->hook.locked)
+			c->hook[k]->hook.locked(c->hook[k]->state);
 }
 
-int hook_chain_add(struct hook_chain *c, const char *spec, const char **err)
+void hook_chain_reload(struct hook_chain *c)
 {
-	size_t len = strcspn(spec, "=");
-	const struct hook_ops *ops = find_builtin(spec, len);
-	struct hook_entry e = {.ops = ops};
+	for (unsigned k = 0; k < c->n; k++)
+		if (c->hook[k]->hook.reload)
+			c->hook[k]->hook.reload(c->hook[k]->state);
+}
 
-	weir_assert(!c->flows);
-	*err = NULL;
-	if (!ops) {
-		*err = "no such hook";
-		return -ENOENT;
+size_t hook_chain_bytes(const struct hook_chain *c)
+{
+	return c->bytes;
+}
+
+const struct hook_stats *hook_chain_stats(const struct hook_chain *c, unsigned k)
+{
+	return k < c->n ? c->hook[k]->stats : NULL;
+}
+
+static void report_one(const struct weir_hook_ref *e, void (*fn)(void *ctx, const char *line),
+		       void *ctx)
+{
+	char line[HOOK_LINE_MAX], text[HOOK_LINE_MAX - 64] = "";
+
+	if (e->hook.report)
+		e->hook.report(e->state, text, sizeof(text));
+	if (text[0]) {
+		snprintf(line, sizeof(line), "hook %s: %s", e->stats->name, text);
+		fn(ctx, line);
 	}
-	if (c->n == HOOK_CHAIN_MAX) {
-		*err = "too many hooks";
-		return -EINVAL;
+	if (e->stats->out_of_range) {
+		snprintf(line, sizeof(line), "hook %s: %llu answers were out of range",
+			 e->stats->name, (unsigned long long)e->stats->out_of_range);
+		fn(ctx, line);
 	}
-	if (ops->load) {
-		e.state = ops->load(spec[len] ? spec + len + 1 : NULL, err);
-		if (!e.state) {
-			if (!*err)
-				*err = "it could not be loaded";
-			return -EINVAL;
-		}
-	}
-	c->hook[c->n++] = e;
-	return 0;
 }
 
 void hook_chain_report(struct hook_chain *c, void (*fn)(void *ctx, const char *line), void *ctx)
 {
-	char line[HOOK_LINE_MAX], text[HOOK_LINE_MAX - 64];
+	for (unsigned k = 0; k < c->n; k++)
+		report_one(c->hook[k], fn, ctx);
+}
 
-	for (unsigned k = 0; k < c->n; k++) {
-		const struct hook_entry *e = &c->hook[k];
+/* --- flows by their number ------------------------------------------------------------- */
 
-		text[0] = 0;
-		if (e->ops->report)
-			e->ops->report(e->state, text, sizeof(text));
-		if (text[0]) {
-			snprintf(line, sizeof(line), "hook %.32s: %s", e->ops->name, text);
-			fn(ctx, line);
-		}
-		if (e->out_of_range) {
-			snprintf(line, sizeof(line), "hook %.32s: %llu answers were out of range",
-				 e->ops->name, (unsigned long long)e->out_of_range);
-			fn(ctx, line);
+static struct flow_hooks **id_bucket(struct hook_chain *c, uint64_t id)
+{
+	return &c->by_id[(id * 0x9e3779b97f4a7c15ULL >> 32) & (c->by_id_size - 1)];
+}
+
+/** id_grow - twice the buckets (or the first ones); 0 or -ENOMEM */
+static int id_grow(struct hook_chain *c)
+{
+	const uint32_t old_size = c->by_id_size;
+	struct flow_hooks **old = c->by_id, *h;
+
+	c->by_id_size = old_size ? old_size * 2 : 64;
+	c->by_id = calloc(c->by_id_size, sizeof(struct flow_hooks *));
+	if (!c->by_id) {
+		c->by_id = old;
+		c->by_id_size = old_size;
+		return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < old_size; i++) {
+		while ((h = old[i])) {
+			struct flow_hooks **bucket = id_bucket(c, h->flow->rec->id);
+
+			old[i] = h->same_id;
+			h->same_id = *bucket;
+			*bucket = h;
 		}
 	}
+	free(old);
+	return 0;
+}
+
+static void id_remove(struct flow_hooks *h)
+{
+	struct flow_hooks **link = id_bucket(h->chain, h->flow->rec->id);
+
+	while (*link != h)
+		link = &(*link)->same_id;
+	*link = h->same_id;
+}
+
+struct flow_hooks *hook_find_flow(struct hook_chain *c, uint64_t id)
+{
+	struct flow_hooks *h = c->by_id ? *id_bucket(c, id) : NULL;
+
+	while (h && h->flow->rec->id != id)
+		h = h->same_id;
+	return h;
 }
 
 /* --- one flow ---------------------------------------------------------------------- */
 
-/** block - the first block is latched: in the record, and for every later call */
-static int block(struct flow *f, struct flow_hooks *h, const struct hook_entry *by)
+int hook_block(struct flow_hooks *h, const struct weir_hook_ref *by)
 {
 	if (!h->blocked)
-		log_debug("flow %llu: blocked by hook %s", (unsigned long long)f->rec->id,
-			  by->ops->name);
+		log_debug("flow %llu: blocked by hook %s", (unsigned long long)h->flow->rec->id,
+			  by->stats->name);
 	h->blocked = true;
-	f->rec->verdict = 1;
+	h->head.direct = false;
+	h->flow->rec->verdict = 1;
 	return HOOK_BLOCK;
 }
 
-int hook_chain_open(struct hook_chain *c, struct flow *f, const struct hook_view *v)
+void hook_wake(struct flow_hooks *h)
 {
-	struct flow_hooks *h;
+	if (h->woken)
+		return;
+	h->woken = true;
+	TAILQ_INSERT_TAIL(&h->chain->woken, h, woken_link);
+}
 
-	if (!c->n)
-		return 0;
-	weir_assert(!f->hookdata);
-	h = calloc(1, sizeof(*h) + c->n * sizeof(h->hook[0]));
+static void unwake(struct flow_hooks *h)
+{
+	if (h->woken)
+		TAILQ_REMOVE(&h->chain->woken, h, woken_link);
+	h->woken = false;
+}
+
+struct flow *hook_chain_woken(struct hook_chain *c)
+{
+	struct flow_hooks *h = TAILQ_FIRST(&c->woken);
+
 	if (!h)
-		return -ENOMEM;
-	f->hookdata = h;
-	c->flows++;
-	for (unsigned k = 0; k < c->n; k++) {
-		struct hook_entry *e = &c->hook[k];
+		return NULL;
+	unwake(h);
+	return h->flow;
+}
 
-		h->opened++;
-		if (e->ops->open && e->ops->open(e->state, v, &h->hook[k].fstate))
-			return block(f, h, e);
+void hook_settle(struct flow_hooks *h)
+{
+	h->head.direct = h->opened && !h->blocked && !h->gated && !h->asks;
+	for (int dir = 0; dir < 2; dir++)
+		h->head.direct &= !h->side[dir].line && !h->side[dir].ended && !h->queue[dir].n;
+}
+
+/** wants - would @hook ever be called with payload of such a flow? */
+static bool wants_payload(const struct weir_hook *hook, uint8_t proto)
+{
+	const unsigned kind = proto == IPPROTO_TCP ? WEIR_WANTS_PAYLOAD : WEIR_WANTS_DATAGRAMS;
+
+	if (hook->wants && !(hook->wants & kind))
+		return false;
+	return proto == IPPROTO_TCP ? hook->payload || hook->half_close : hook->datagram != NULL;
+}
+
+/** takes - does @hook get this flow? */
+static bool takes(const struct weir_hook *hook, uint8_t proto)
+{
+	return hook->flow_open || hook->flow_close || wants_payload(hook, proto) ||
+	       (hook->name_learned && (hook->wants & WEIR_WANTS_NAMES));
+}
+
+/** flow_hooks_new - the state of @f, with the handles of the hooks that take it; NULL on ENOMEM */
+static struct flow_hooks *flow_hooks_new(struct hook_chain *c, struct flow *f, uint32_t takers)
+{
+	struct flow_hooks *h = calloc(1, sizeof(*h) + c->n * sizeof(h->at[0]));
+	struct flow_hooks **bucket;
+
+	if (!h || (c->flows >= c->by_id_size && id_grow(c))) {
+		free(h);
+		return NULL;
 	}
+	h->chain = c;
+	h->flow = f;
+	for (int dir = 0; dir < 2; dir++)
+		TAILQ_INIT(&h->queue[dir].list);
+	for (unsigned k = 0; k < c->n; k++) {
+		h->at[k] = (struct weir_flow){.all = h, .index = (uint8_t)k};
+		h->at[k].in = takers >> k & 1;
+	}
+	bucket = id_bucket(c, f->rec->id);
+	h->same_id = *bucket;
+	*bucket = h;
+	c->flows++;
+	f->hookdata = h;
+	return h;
+}
+
+/** open_one - flow_open() of hook @k, or what decide() has said since; an answer of the chain's */
+static int open_one(struct flow_hooks *h, unsigned k)
+{
+	struct weir_flow *wf = &h->at[k];
+	struct weir_hook_ref *e = h->chain->hook[k];
+	int verdict;
+
+	if (!wf->handed) {
+		wf->handed = true;
+		e->stats->flows++;
+		verdict = hook_call_open(wf);
+	} else {
+		verdict = wf->decided ? wf->verdict : HOOK_PEND;
+	}
+	if (wf->decided && verdict == HOOK_PEND)
+		verdict = wf->verdict;
+	if (verdict == HOOK_BLOCK || verdict == HOOK_DROP)
+		hook_block(h, e);
+	return verdict;
+}
+
+/** open_rest - of the hooks whose turn has not come; as hook_chain_open() */
+static int open_rest(struct flow_hooks *h)
+{
+	struct hook_chain *c = h->chain;
+
+	for (; h->opening < c->n; h->opening++) {
+		const unsigned k = h->opening;
+		int verdict;
+
+		if (!h->at[k].in)
+			continue;
+		verdict = open_one(h, k);
+		if (verdict)
+			return verdict;
+		if (!h->at[k].done && wants_payload(&c->hook[k]->hook, h->flow->rec->proto))
+			h->asks |= 1U << k;
+	}
+	h->opened = true;
+	hook_settle(h);
 	return 0;
 }
 
-void hook_chain_close(struct hook_chain *c, struct flow *f, const struct hook_view *v)
+int hook_chain_open(struct hook_chain *c, struct flow *f)
+{
+	struct flow_hooks *h = f->hookdata;
+	uint32_t takers = 0;
+
+	weir_assert(!hook_indifferent(f));
+	if (!h) {
+		for (unsigned k = 0; k < c->n; k++)
+			takers |= (uint32_t)takes(&c->hook[k]->hook, f->rec->proto) << k;
+		if (!takers) {
+			f->hookdata = &hook_nobody;
+			return 0;
+		}
+		h = flow_hooks_new(c, f, takers);
+		if (!h)
+			return -ENOMEM;
+	}
+	weir_assert(!h->opened);
+	return h->blocked ? HOOK_BLOCK : open_rest(h);
+}
+
+static void facts_free(struct flow_hooks *h)
+{
+	while (h->facts) {
+		struct hook_fact *fact = h->facts;
+
+		h->facts = fact->next;
+		free(fact);
+	}
+}
+
+void hook_chain_close(struct hook_chain *c, struct flow *f)
 {
 	struct flow_hooks *h = f->hookdata;
 
-	if (!h)
-		return;
-	while (h->opened) {
-		unsigned k = --h->opened;
-
-		if (c->hook[k].ops->close)
-			c->hook[k].ops->close(c->hook[k].state, h->hook[k].fstate, v);
-	}
 	f->hookdata = NULL;
+	if (!h || &h->head == &hook_nobody)
+		return;
+	h->blocked = true; /* what hooks still ask for comes too late */
+	for (unsigned k = c->n; k-- > 0;)
+		if (h->at[k].handed)
+			hook_call_close(&h->at[k]);
+	for (enum hook_dir dir = HOOK_UP; dir <= HOOK_DOWN; dir++) {
+		hook_line_free(h, dir);
+		hook_queue_free(h, dir);
+	}
+	free(h->given);
+	facts_free(h);
+	unwake(h);
+	id_remove(h);
 	c->flows--;
 	free(h);
 }
 
-/** ask_chunk - one hook's answer, made fit for use: 0..len or HOOK_BLOCK */
-static ssize_t ask_chunk(struct hook_entry *e, void *fstate, const struct hook_view *v,
-			 enum hook_dir dir, const uint8_t *data, size_t len, bool last)
-{
-	ssize_t n;
-
-	if (!e->ops->chunk)
-		return (ssize_t)len;
-	n = e->ops->chunk(e->state, fstate, v, dir, data, len, last);
-	if (n < 0) {
-		e->out_of_range += n != HOOK_BLOCK;
-		return HOOK_BLOCK;
-	}
-	if ((size_t)n > len) {
-		e->out_of_range++;
-		return (ssize_t)len;
-	}
-	return n;
-}
-
-/** must_ask - bytes to look at, or the end, which is told once */
-static bool must_ask(struct flow_hooks *h, unsigned k, enum hook_dir dir, size_t len, bool last)
-{
-	uint16_t bit = (uint16_t)(1U << k);
-	bool news = last && !(h->told_last[dir] & bit);
-
-	if (last)
-		h->told_last[dir] |= bit;
-	return len || news;
-}
-
-ssize_t hook_chain_chunk(struct hook_chain *c, struct flow *f, const struct hook_view *v,
-			 enum hook_dir dir, const uint8_t *data, size_t len, bool last)
-{
-	struct flow_hooks *h = f->hookdata;
-	uint32_t passed;
-
-	if (!c->n)
-		return (ssize_t)len;
-	weir_assert(f->rec->state != FLOW_NEW);
-	if (!h || h->blocked)
-		return HOOK_BLOCK;
-	/* What hook 0 has accepted is still in the queue, or the relay has lost bytes. */
-	weir_assert(len <= INT32_MAX && h->hook[0].mark[dir] <= len);
-
-	passed = (uint32_t)len;
-	for (unsigned k = 0; k < c->n; k++) {
-		uint32_t *mark = &h->hook[k].mark[dir];
-		size_t window = passed - *mark;
-
-		if (must_ask(h, k, dir, window, last)) {
-			ssize_t n = ask_chunk(&c->hook[k], h->hook[k].fstate, v, dir,
-					      window ? data + *mark : data, window, last);
-			if (n < 0)
-				return block(f, h, &c->hook[k]);
-			*mark += (uint32_t)n;
-		}
-		/* For the next hook the end has come only when nothing is held before it. */
-		last = last && *mark == passed;
-		passed = *mark;
-	}
-	for (unsigned k = 0; k < c->n; k++)
-		h->hook[k].mark[dir] -= passed;
-	return passed;
-}
-
-int hook_chain_datagram(struct hook_chain *c, struct flow *f, const struct hook_view *v,
-			enum hook_dir dir, const uint8_t *data, size_t len)
+void hook_chain_gate(struct flow *f, bool open)
 {
 	struct flow_hooks *h = f->hookdata;
 
-	if (!c->n)
-		return 0;
-	weir_assert(f->rec->state != FLOW_NEW);
-	if (!h || h->blocked)
-		return HOOK_BLOCK;
-	for (unsigned k = 0; k < c->n; k++) {
-		struct hook_entry *e = &c->hook[k];
-		int rc = 0;
-
-		if (e->ops->datagram)
-			rc = e->ops->datagram(e->state, h->hook[k].fstate, v, dir, data, len);
-		e->out_of_range += rc < HOOK_BLOCK || rc > 1;
-		if (rc < 0)
-			return block(f, h, e);
-		if (rc)
-			return 1;
-	}
-	return 0;
+	if (!h || hook_indifferent(f))
+		return;
+	h->gated = !open;
+	hook_settle(h);
+	if (open)
+		hook_wake(h);
 }

@@ -14,6 +14,9 @@
 /* Packets read before sockets and timers have their turn: 64 of 64 KiB are about 2 ms. */
 #define TUN_BATCH 64
 
+/* Flows woken by hooks in one turn: each may take as long as a read. */
+#define WAKE_BATCH 256
+
 /* How long one record stands for the packets of a protocol that weir does not carry. */
 #define UNSUPPORTED_KEEP (30 * 1000000000ULL)
 
@@ -198,6 +201,12 @@ static void unsupported_owned(struct relay *r, struct flow *f)
 	timers_set(r->timers, f, r->now + UNSUPPORTED_KEEP);
 }
 
+static void unsupported_woken(struct relay *r, struct flow *f)
+{
+	(void)r;
+	(void)f; /* there is no payload */
+}
+
 static void unsupported_end(struct relay *r, struct flow *f)
 {
 	relay_flow_end(r, f, FLOW_ENDED_UNSUPPORTED);
@@ -213,6 +222,7 @@ static void nothing_to_free(struct relay *r, struct flow *f)
 /** struct relay_ops - what happens to a flow, as its relay answers it (relay.h) */
 struct relay_ops {
 	void (*owned)(struct relay *r, struct flow *f);
+	void (*woken)(struct relay *r, struct flow *f);
 	void (*timeout)(struct relay *r, struct flow *f);
 	void (*stop)(struct relay *r, struct flow *f);
 	void (*freeing)(struct relay *r, struct flow *f);
@@ -220,16 +230,17 @@ struct relay_ops {
 
 static const struct relay_ops *ops_of(const struct flow *f)
 {
-	static const struct relay_ops tcp = {relay_tcp_owned, relay_tcp_timeout, relay_tcp_stop,
-					     relay_tcp_freeing};
-	static const struct relay_ops udp = {relay_udp_owned, relay_udp_timeout, relay_udp_stop,
-					     relay_udp_freeing};
-	static const struct relay_ops icmp = {relay_icmp_owned, relay_icmp_timeout, relay_icmp_stop,
+	static const struct relay_ops tcp = {relay_tcp_owned, relay_tcp_woken, relay_tcp_timeout,
+					     relay_tcp_stop, relay_tcp_freeing};
+	static const struct relay_ops udp = {relay_udp_owned, relay_udp_woken, relay_udp_timeout,
+					     relay_udp_stop, relay_udp_freeing};
+	static const struct relay_ops icmp = {relay_icmp_owned, relay_icmp_woken,
+					      relay_icmp_timeout, relay_icmp_stop,
 					      relay_icmp_freeing};
-	static const struct relay_ops local = {relay_local_owned, relay_local_stop,
-					       relay_local_stop, nothing_to_free};
-	static const struct relay_ops none = {unsupported_owned, unsupported_end, unsupported_end,
-					      nothing_to_free};
+	static const struct relay_ops local = {relay_local_owned, relay_local_woken,
+					       relay_local_stop, relay_local_stop, nothing_to_free};
+	static const struct relay_ops none = {unsupported_owned, unsupported_woken, unsupported_end,
+					      unsupported_end, nothing_to_free};
 
 	if (f->local)
 		return &local;
@@ -325,10 +336,28 @@ static void freeing(void *ctx, struct flow *f)
 	ops_of(f)->freeing(r, f);
 }
 
+/** wake - flows for which hooks have done something; true: there are more of them */
+static bool wake(struct relay *r)
+{
+	struct flow *f;
+
+	for (int n = 0; n < WAKE_BATCH; n++) {
+		f = hook_chain_woken(r->hooks);
+		if (!f)
+			return false;
+		if (f->rec->state == FLOW_OWNED)
+			ops_of(f)->owned(r, f);
+		else
+			ops_of(f)->woken(r, f);
+	}
+	return true;
+}
+
 bool intercept_turn_end(struct intercept *ic)
 {
-	bool more = relay_tcp_resume(&ic->relay);
+	bool more = wake(&ic->relay);
 
+	more |= relay_tcp_resume(&ic->relay);
 	relay_udp_flush(&ic->relay);
 	flow_reap(ic->relay.flows, freeing, &ic->relay);
 	return more;

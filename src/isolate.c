@@ -155,7 +155,7 @@ static int drop_user(const struct isolate_user *u)
 	return 0;
 }
 
-static int drop_capabilities(void)
+int isolate_drop_capabilities(void)
 {
 	capng_clear(CAPNG_SELECT_BOTH);
 	/* the bounding set needs CAP_SETPCAP; without it no_new_privs makes up for it */
@@ -346,7 +346,7 @@ int isolate_worker_lock(const struct isolate_user *u, char *err, size_t errsize)
 
 	if (!r) {
 		what = "the worker can't give up its capabilities";
-		r = drop_capabilities();
+		r = isolate_drop_capabilities();
 	}
 	/* a change of user clears the first and may set the second */
 	if (!r && (prctl(PR_SET_PDEATHSIG, SIGKILL) || prctl(PR_SET_DUMPABLE, 0)))

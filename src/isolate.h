@@ -27,6 +27,8 @@ int isolate_find_user(const char *name, struct isolate_user *u);
  * Mustn't: need any file later.
  */
 int isolate_worker_early(const int *keep, size_t n_keep, size_t nofile);
+/** isolate_drop_capabilities - all of them, and no new privileges; 0 or -errno */
+int isolate_drop_capabilities(void);
 /**
  * isolate_worker_lock - last step before the first packet
  *

@@ -9,12 +9,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <sys/wait.h>
+
 #include "config.h"
 #include "control.h"
 #include "demo.h"
 #include "doctor.h"
 #include "hook.h"
 #include "down.h"
+#include "isolate.h"
 #include "select_names.h"
 #include "supervisor.h"
 #include "up.h"
@@ -25,22 +28,49 @@
 #define STATUS_USAGE 2
 #define RUNTIME_DIR  "/run/weir" /* of `weir up`, unless it was told otherwise */
 
-/** hooks_ok - a hook that there is not is a wrong option, before anything is set up */
+/** check_hooks - in a process of its own, without capabilities: its exit status */
+static int check_hooks(const struct config *cfg)
+{
+	const struct hook_env env = {.check = true};
+	struct hook_chain *c = isolate_drop_capabilities() ? NULL : hook_chain_new(&env);
+	char err[512];
+
+	for (unsigned i = 0; c && i < cfg->n_hooks; i++) {
+		int r = hook_chain_add(c, cfg->hooks[i], err, sizeof(err));
+
+		if (r) {
+			log_error("--hook %s: %s", cfg->hooks[i], *err ? err : strerror(-r));
+			return STATUS_USAGE;
+		}
+	}
+	return c ? 0 : 1;
+}
+
+/**
+ * hooks_ok - a hook that there is not, or that is not content, is a wrong option: before anything
+ * is set up
+ *
+ * The code of a plugin must not run in a process that stays privileged.
+ */
 static bool hooks_ok(const struct config *cfg)
 {
-	struct hook_chain *c = hook_chain_new();
-	const char *err = NULL;
-	bool ok = c;
+	int status;
+	pid_t pid;
 
-	for (unsigned i = 0; ok && i < cfg->n_hooks; i++) {
-		int r = hook_chain_add(c, cfg->hooks[i], &err);
-
-		ok = !r;
-		if (r)
-			log_error("--hook %s: %s", cfg->hooks[i], err ? err : strerror(-r));
+	if (!cfg->n_hooks)
+		return true;
+	fflush(NULL);
+	pid = fork();
+	if (!pid)
+		_exit(check_hooks(cfg));
+	if (pid < 0 || waitpid(pid, &status, 0) != pid) {
+		log_error("--hook can't be checked: %s", strerror(errno));
+		return false;
 	}
-	hook_chain_free(c);
-	return ok;
+	if (WIFSIGNALED(status))
+		log_error("--hook: one ended with signal %d (%s) when it was loaded",
+			  WTERMSIG(status), strsignal(WTERMSIG(status)));
+	return !status;
 }
 
 static int cmd_run(int argc, char **argv)

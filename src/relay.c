@@ -160,30 +160,31 @@ static void end_owner_wait(struct relay *r, struct flow *f)
 
 int relay_flow_owned(struct relay *r, struct flow *f)
 {
-	struct hook_view v;
+	int verdict;
 
 	weir_assert(relay_owner_pending(f));
-	end_owner_wait(r, f);
-	flow_set_state(r->flows, f, FLOW_OWNED);
+	if (f->rec->state == FLOW_NEW) {
+		end_owner_wait(r, f);
+		flow_set_state(r->flows, f, FLOW_OWNED);
+	}
+	verdict = hook_chain_open(r->hooks, f);
+	if (verdict == HOOK_PEND)
+		return HOOK_PEND;
 	flow_set_state(r->flows, f, FLOW_JUDGED);
-	v = relay_view(r, f);
-	/* Without memory for the hooks the flow cannot be inspected: it does not pass. */
-	if (!hook_chain_open(r->hooks, f, &v))
+	if (!verdict)
 		return 0;
+	/* Without memory for the hooks the flow cannot be inspected: it does not pass. */
 	f->rec->verdict = 1;
-	return HOOK_BLOCK;
+	return verdict == HOOK_DROP ? HOOK_DROP : HOOK_BLOCK;
 }
 
 void relay_flow_end(struct relay *r, struct flow *f, enum flow_reason reason)
 {
-	struct hook_view v;
-
 	if (f->rec->reason != FLOW_ENDED_NOT)
 		return;
 	timers_clear(r->timers, f);
 	flow_end(r->flows, f, reason, r->now);
-	v = relay_view(r, f);
-	hook_chain_close(r->hooks, f, &v);
+	hook_chain_close(r->hooks, f);
 	r->flow_ended(r->ctx, f);
 	drop_name(r, f);
 }

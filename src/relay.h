@@ -7,6 +7,7 @@
  *   _packet   the program sent something
  *   _net      its kernel socket became ready (EPOLL* bits)
  *   _owned    the owner is known, or known to be unknown
+ *   _woken    hooks have done something outside of the calls that showed them its payload
  *   _timeout  its deadline has passed
  *   _stop     weir ends: finish now
  *   _freeing  flow_reap() is about to free it: give everything back
@@ -95,7 +96,11 @@ struct relay_peer {
  * Peers get half of the table at most: they must not take the last places from the programs.
  */
 struct flow *relay_flow_new_in(struct relay *r, uint8_t proto, const struct relay_peer *p);
-/** relay_flow_owned - NEW -> OWNED -> JUDGED, hooks opened; 0 or HOOK_BLOCK */
+/**
+ * relay_flow_owned - NEW -> OWNED -> JUDGED, hooks opened; 0, HOOK_BLOCK, HOOK_DROP or HOOK_PEND
+ *
+ * After HOOK_PEND the flow stays OWNED, and relay_*_owned() is called again when it is decided.
+ */
 int relay_flow_owned(struct relay *r, struct flow *f);
 /**
  * relay_flow_end - hooks closed, record told, state CLOSING, no deadline; once per flow
@@ -103,10 +108,10 @@ int relay_flow_owned(struct relay *r, struct flow *f);
  * A flow may be CLOSING before (its 5-tuple free for a new one) and ends here all the same.
  */
 void relay_flow_end(struct relay *r, struct flow *f, enum flow_reason reason);
-/** relay_owner_pending - no payload may be relayed yet */
+/** relay_owner_pending - neither known nor decided: no payload may be relayed yet */
 static inline bool relay_owner_pending(const struct flow *f)
 {
-	return f->rec->state == FLOW_NEW;
+	return f->rec->state <= FLOW_OWNED;
 }
 
 /* --- TCP: relay_tcp.c -------------------------------------------------------------- */
@@ -116,6 +121,7 @@ void relay_tcp_packet(struct relay *r, const struct packet *p, struct pktbuf *bu
 void relay_tcp_engine(struct relay *r, struct flow *f, unsigned ev);
 void relay_tcp_net(struct relay *r, struct flow *f, uint32_t ev);
 void relay_tcp_owned(struct relay *r, struct flow *f);
+void relay_tcp_woken(struct relay *r, struct flow *f);
 void relay_tcp_timeout(struct relay *r, struct flow *f);
 void relay_tcp_stop(struct relay *r, struct flow *f);
 void relay_tcp_freeing(struct relay *r, struct flow *f);
@@ -151,6 +157,7 @@ int64_t relay_udp_publish(struct relay *r, const struct addrport *app, uint16_t 
 void relay_udp_unpublish(struct relay *r, uint64_t token);
 void relay_udp_net(struct relay *r, uint64_t token, uint32_t epoll_events);
 void relay_udp_owned(struct relay *r, struct flow *f);
+void relay_udp_woken(struct relay *r, struct flow *f);
 void relay_udp_timeout(struct relay *r, struct flow *f);
 void relay_udp_stop(struct relay *r, struct flow *f);
 void relay_udp_freeing(struct relay *r, struct flow *f);
@@ -163,6 +170,7 @@ void relay_icmp_exit(struct relay *r);
 void relay_icmp_packet(struct relay *r, const struct packet *p, struct pktbuf *buf);
 void relay_icmp_net(struct relay *r, uint64_t token, uint32_t epoll_events);
 void relay_icmp_owned(struct relay *r, struct flow *f);
+void relay_icmp_woken(struct relay *r, struct flow *f);
 void relay_icmp_timeout(struct relay *r, struct flow *f);
 void relay_icmp_stop(struct relay *r, struct flow *f);
 void relay_icmp_freeing(struct relay *r, struct flow *f);

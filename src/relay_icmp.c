@@ -49,7 +49,8 @@ struct relay_icmp_state {
 	struct dgram_maps *maps;
 	struct dgram_budget budget;
 	uint8_t *slots;
-	unsigned gid; /* asked before system calls are filtered */
+	uint8_t *made; /* SLOT_SIZE: a message whose payload is the hooks' */
+	unsigned gid;  /* asked before system calls are filtered */
 };
 
 int relay_icmp_init(struct relay *r)
@@ -62,11 +63,12 @@ int relay_icmp_init(struct relay *r)
 	s->gid = getegid();
 	s->maps = dgram_maps_new();
 	s->slots = malloc((size_t)SLOTS * SLOT_SIZE);
+	s->made = malloc(SLOT_SIZE);
 	s->budget = (struct dgram_budget){
 		.flow_max = r->cfg->flow_buffer,
 		.max = r->cfg->total_buffer,
 	};
-	if (s->maps && s->slots)
+	if (s->maps && s->slots && s->made)
 		return 0;
 	relay_icmp_exit(r);
 	return -ENOMEM;
@@ -80,6 +82,7 @@ void relay_icmp_exit(struct relay *r)
 		return;
 	dgram_maps_free(s->maps);
 	free(s->slots);
+	free(s->made);
 	free(s);
 	r->icmp = NULL;
 }
@@ -88,6 +91,9 @@ static struct relay_echo *relay_echo_of(const struct flow *f)
 {
 	return f->relay;
 }
+
+static void pass_up(struct relay *r, struct flow *f, struct netsock_dgram *d);
+static void pass_down(struct relay *r, struct flow *f, const struct netsock_dgram *d);
 
 static uint8_t proto_of(bool v4)
 {
@@ -158,17 +164,75 @@ static void prohibit(struct relay *r, struct flow *f, int err, const struct nets
 	dgram_give_error(r, f, err, &e, d ? d->data : NULL, d ? d->len : 0);
 }
 
-/** shown - true when the hooks let this message's payload pass; a block ends the flow */
-static bool shown(struct relay *r, struct flow *f, enum hook_dir dir, const struct netsock_dgram *d)
+/** message - @hd with its header in front; one whose payload is the hooks' lies in icmp->made */
+static struct netsock_dgram message(struct relay *r, const struct hook_dgram *hd)
 {
-	struct hook_view v = relay_view(r, f);
-	int verdict =
-		hook_chain_datagram(r->hooks, f, &v, dir, d->data + ICMP_HDR, d->len - ICMP_HDR);
+	const size_t len = MIN(hd->len, (size_t)(SLOT_SIZE - ICMP_HDR));
+	uint8_t *made = r->icmp->made;
 
-	if (verdict == HOOK_BLOCK) {
-		prohibit(r, f, 0, dir == HOOK_UP ? d : NULL);
-		dgram_end(r, f, FLOW_ENDED_BLOCKED);
+	memcpy(made, hd->head, ICMP_HDR);
+	if (len)
+		memcpy(made + ICMP_HDR, hd->data, len);
+	return (struct netsock_dgram){
+		.data = made,
+		.len = ICMP_HDR + len,
+		.ttl = hd->ttl,
+		.tos = hd->tos,
+		.df = hd->df,
+	};
+}
+
+static void blocked(struct relay *r, struct flow *f, const struct netsock_dgram *d)
+{
+	prohibit(r, f, 0, d);
+	dgram_end(r, f, FLOW_ENDED_BLOCKED);
+}
+
+/** pass_made - messages that have waited in the chain */
+static void pass_made(struct relay *r, struct flow *f, enum hook_dir dir)
+{
+	struct hook_dgram hd;
+	int rc;
+
+	while ((rc = hook_chain_next_datagram(f, dir, &hd)) > 0) {
+		struct netsock_dgram d = message(r, &hd);
+
+		if (dir == HOOK_UP)
+			pass_up(r, f, &d);
+		else
+			pass_down(r, f, &d);
 	}
+	if (rc)
+		blocked(r, f, NULL);
+}
+
+/**
+ * shown - true when the hooks let this message's payload pass; a block ends the flow
+ *
+ * They may have put another payload in its place: *@d is the message to send.
+ */
+static bool shown(struct relay *r, struct flow *f, enum hook_dir dir, struct netsock_dgram *d)
+{
+	struct hook_dgram hd = {
+		.data = d->data + ICMP_HDR,
+		.len = d->len - ICMP_HDR,
+		.ttl = d->ttl,
+		.tos = d->tos,
+		.df = d->df,
+	};
+	const uint8_t *own = hd.data;
+	int verdict;
+
+	if (hook_direct(f))
+		return true;
+	memcpy(hd.head, d->data, ICMP_HDR);
+	verdict = hook_chain_datagram(r->hooks, f, dir, &hd);
+	if (verdict == HOOK_BLOCK)
+		blocked(r, f, dir == HOOK_UP ? d : NULL);
+	else if (verdict == HOOK_TAKEN)
+		pass_made(r, f, dir);
+	else if (!verdict && hd.data != own)
+		*d = message(r, &hd);
 	return !verdict;
 }
 
@@ -196,13 +260,11 @@ static void send_up(struct relay *r, struct flow *f, struct netsock_dgram *d)
 		dgram_give_errno(r, f, -rc, mtu, d->data, d->len);
 }
 
-/** up - one echo request of a judged flow */
-static void up(struct relay *r, struct flow *f, struct netsock_dgram *d)
+/** pass_up - one echo request that hooks let pass */
+static void pass_up(struct relay *r, struct flow *f, struct netsock_dgram *d)
 {
 	struct relay_echo *u = relay_echo_of(f);
 
-	if (!shown(r, f, HOOK_UP, d))
-		return;
 	f->rec->up.packets++;
 	f->rec->up.bytes += d->len - ICMP_HDR;
 	if (u->map)
@@ -211,6 +273,13 @@ static void up(struct relay *r, struct flow *f, struct netsock_dgram *d)
 		prohibit(r, f, EACCES, d);
 	else
 		dgram_give_errno(r, f, u->refuse, r->mtu, d->data, d->len);
+}
+
+/** up - one echo request of a judged flow */
+static void up(struct relay *r, struct flow *f, struct netsock_dgram *d)
+{
+	if (shown(r, f, HOOK_UP, d))
+		pass_up(r, f, d);
 }
 
 /** is_request - the only ICMP message of a program that goes on */
@@ -258,13 +327,11 @@ void relay_icmp_packet(struct relay *r, const struct packet *p, struct pktbuf *b
 
 /* --- down -------------------------------------------------------------------------------- */
 
-/** down - one echo reply of a judged flow */
-static void down(struct relay *r, struct flow *f, const struct netsock_dgram *d)
+/** pass_down - one echo reply that hooks let pass */
+static void pass_down(struct relay *r, struct flow *f, const struct netsock_dgram *d)
 {
 	struct flow_rec *rec = f->rec;
 
-	if (!shown(r, f, HOOK_DOWN, d))
-		return;
 	if (!rec->first_byte)
 		rec->first_byte = r->now;
 	rec->down.packets++;
@@ -272,6 +339,15 @@ static void down(struct relay *r, struct flow *f, const struct netsock_dgram *d)
 	icmp_send_echo_reply(r->sink, &rec->net.addr, &rec->app.addr, rec->icmp_ident,
 			     get_be16(d->data + 6), d->ttl, d->tos, d->data + ICMP_HDR,
 			     d->len - ICMP_HDR);
+}
+
+/** down - one echo reply of a judged flow */
+static void down(struct relay *r, struct flow *f, const struct netsock_dgram *reply)
+{
+	struct netsock_dgram d = *reply;
+
+	if (shown(r, f, HOOK_DOWN, &d))
+		pass_down(r, f, &d);
 }
 
 /** one_reply - of a socket; from a host that was not asked it is nobody's */
@@ -343,9 +419,16 @@ void relay_icmp_owned(struct relay *r, struct flow *f)
 
 	if (!relay_owner_pending(f))
 		return;
-	if (relay_flow_owned(r, f)) {
-		prohibit(r, f, 0, NULL);
+	switch (relay_flow_owned(r, f)) {
+	case 0:
+		break;
+	case HOOK_PEND:
+		return;
+	case HOOK_DROP:
 		dgram_end(r, f, FLOW_ENDED_BLOCKED);
+		return;
+	default:
+		blocked(r, f, NULL);
 		return;
 	}
 	dgram_opened(r, f);
@@ -359,6 +442,14 @@ void relay_icmp_owned(struct relay *r, struct flow *f)
 			down(r, f, &d);
 		free(held);
 	}
+}
+
+void relay_icmp_woken(struct relay *r, struct flow *f)
+{
+	if (f->rec->state == FLOW_OPEN)
+		pass_made(r, f, HOOK_UP);
+	if (f->rec->state == FLOW_OPEN)
+		pass_made(r, f, HOOK_DOWN);
 }
 
 void relay_icmp_timeout(struct relay *r, struct flow *f)

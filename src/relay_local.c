@@ -25,12 +25,12 @@
 /* One DNS message over TCP is at most this long with its length in front. */
 #define STREAM_BUF 65537
 
-/** struct half - bytes on their way in one direction; ok of len are accepted by hooks */
+/** struct half - bytes on their way in one direction, past the hooks */
 struct half {
 	uint8_t *buf; /* owned; while bytes wait */
-	uint32_t len, ok;
+	uint32_t len;
 	int from, to; /* borrowed from struct pair */
-	bool readable, writable, fin, shut;
+	bool readable, writable, fin, told, shut;
 };
 
 /** struct pair - an accepted connection and the one made for it; f->relay of a local flow */
@@ -148,28 +148,24 @@ static void end_pair(struct relay *r, struct flow *f, enum flow_reason reason)
 	flow_release(r->flows, f);
 }
 
-/** fill - read behind what waits; 0, 1 when nothing came, or -errno */
-static int fill(struct half *h)
+/** fill - read up to @room bytes behind what waits; how many, or -EAGAIN or another -errno */
+static ssize_t fill(struct half *h, size_t room)
 {
 	ssize_t n;
 
-	if (!h->readable || h->fin || h->len == STREAM_BUF)
-		return 1;
+	room = MIN(room, (size_t)STREAM_BUF - h->len);
+	if (!h->readable || h->fin || !room)
+		return -EAGAIN;
 	if (!h->buf) { /* also for a FIN that comes alone: hooks are shown a place */
 		h->buf = malloc(STREAM_BUF);
 		if (!h->buf)
 			return -ENOMEM;
 	}
-	n = netsock_recv(h->from, h->buf + h->len, STREAM_BUF - h->len);
-	if (n == -EAGAIN) {
+	n = netsock_recv(h->from, h->buf + h->len, room);
+	if (n == -EAGAIN)
 		h->readable = false;
-		return 1;
-	}
-	if (n < 0)
-		return (int)n;
 	h->fin = n == 0;
-	h->len += (uint32_t)n;
-	return 0;
+	return n;
 }
 
 static void learn(void *ctx, const uint8_t *msg, size_t len)
@@ -179,93 +175,105 @@ static void learn(void *ctx, const uint8_t *msg, size_t len)
 	names_learn(r->names, msg, len, r->now);
 }
 
-/** show - let the hooks see what they have not accepted; 0 or HOOK_BLOCK */
-static int show(struct relay *r, struct flow *f, struct half *h, enum hook_dir dir)
+/** show - @n bytes just read, and the end behind them, to the hooks; as hook_chain_chunk() */
+static int show(struct relay *r, struct flow *f, struct half *h, enum hook_dir dir, size_t n)
 {
-	struct hook_view v = relay_view(r, f);
-	ssize_t got = (ssize_t)(h->len - h->ok);
+	struct hook_passed p;
+	int rc = hook_chain_chunk(r->hooks, f, dir, h->buf + h->len, n, h->fin, &p);
 
-	if (!hook_chain_empty(r->hooks))
-		got = hook_chain_chunk(r->hooks, f, &v, dir, h->buf + h->ok, h->len - h->ok,
-				       h->fin);
-	if (got < 0)
-		return HOOK_BLOCK;
 	if (dir == HOOK_DOWN)
-		dnsstream_feed(&pair_of(f)->dns, h->buf + h->ok, (size_t)got, learn, r);
-	h->ok += (uint32_t)got;
-	return h->fin && h->ok < h->len ? HOOK_BLOCK : 0;
+		dnsstream_feed(&pair_of(f)->dns, h->buf + h->len, p.as_is, learn, r);
+	h->len += (uint32_t)p.as_is;
+	return rc;
 }
 
-/** drain - write what is accepted; 0 or -errno */
-static int drain(struct half *h, struct flow_side *side)
+/** drain - write what waits, and behind it what hooks have made; 0 or -errno, -EAGAIN: not all */
+static int drain(struct flow *f, struct half *h, enum hook_dir dir)
 {
-	struct iovec iov = {h->buf, h->ok};
-	ssize_t n;
+	const uint8_t *made = NULL;
 
-	if (!h->ok || !h->writable)
-		return 0;
-	n = netsock_sendv(h->to, &iov, 1);
-	if (n == -EAGAIN) {
-		h->writable = false;
-		return 0;
+	while (h->len || hook_chain_output(f, dir, &made)) {
+		const size_t len = h->len ? h->len : hook_chain_output(f, dir, &made);
+		struct iovec iov = {h->len ? h->buf : (uint8_t *)(uintptr_t)made, len};
+		ssize_t n = h->writable ? netsock_sendv(h->to, &iov, 1) : -EAGAIN;
+
+		if (n == -EAGAIN)
+			h->writable = false;
+		if (n < 0)
+			return (int)n;
+		if (h->len) {
+			h->len -= (uint32_t)n;
+			memmove(h->buf, h->buf + n, h->len);
+		} else {
+			hook_chain_sent(f, dir, (size_t)n);
+		}
 	}
-	if (n < 0)
-		return (int)n;
-	side->bytes += (uint64_t)n;
-	side->packets++;
-	h->ok -= (uint32_t)n;
-	h->len -= (uint32_t)n;
-	memmove(h->buf, h->buf + n, h->len);
-	if (!h->len) {
-		free(h->buf);
-		h->buf = NULL;
-	}
+	free(h->buf);
+	h->buf = NULL;
 	return 0;
 }
 
-/** pump - move one direction as far as it goes; 0, HOOK_BLOCK or -errno */
-static int pump(struct relay *r, struct flow *f, struct half *h, enum hook_dir dir)
+/** finish - is there nothing more to pass on in this direction? Then its end is */
+static void finish(struct flow *f, struct half *h, enum hook_dir dir)
+{
+	if (h->shut || h->len || !(hook_chain_over(f, dir) || (h->fin && hook_direct(f))))
+		return;
+	h->shut = true;
+	netsock_shutdown_write(h->to);
+}
+
+/**
+ * pump - move one direction as far as it goes
+ * @err: the socket's -errno, or 0
+ *
+ * Returns 0, or what hook_chain_chunk() has refused it with.
+ */
+static int pump(struct relay *r, struct flow *f, struct half *h, enum hook_dir dir, int *err)
 {
 	struct flow_side *side = dir == HOOK_UP ? &f->rec->up : &f->rec->down;
-	int rc;
+	ssize_t n = 0;
 
-	do {
-		rc = fill(h);
-		if (rc < 0)
+	while (n >= 0) {
+		int rc;
+
+		*err = drain(f, h, dir);
+		if (*err && *err != -EAGAIN)
+			return 0;
+		n = fill(h, *err ? 0 : hook_chain_room(f, dir));
+		if (n < 0)
+			continue;
+		side->bytes += (uint64_t)n;
+		side->packets += n > 0;
+		side->fin = h->fin;
+		rc = show(r, f, h, dir, (size_t)n);
+		if (rc)
 			return rc;
-		if (rc == 0 && show(r, f, h, dir) < 0)
-			return HOOK_BLOCK;
-		int sent = drain(h, side);
-
-		if (sent < 0)
-			return sent;
-	} while (rc == 0 || (h->ok && h->writable));
-	if (h->fin && !h->len && !h->shut) {
-		h->shut = true;
-		side->fin = 1;
-		netsock_shutdown_write(h->to);
 	}
+	*err = n == -EAGAIN ? 0 : (int)n;
+	finish(f, h, dir);
 	return 0;
 }
 
 static void pump_pair(struct relay *r, struct flow *f)
 {
 	struct pair *p = pair_of(f);
-	int up, down;
+	int err = 0, rc;
 
 	if (!p->connected || f->rec->state != FLOW_OPEN)
 		return;
 	f->rec->last = r->now;
-	up = pump(r, f, &p->up, HOOK_UP);
-	down = up ? 0 : pump(r, f, &p->down, HOOK_DOWN);
-	if (p->down.len && !f->rec->first_byte)
+	rc = pump(r, f, &p->up, HOOK_UP, &err);
+	if (!rc && !err)
+		rc = pump(r, f, &p->down, HOOK_DOWN, &err);
+	if (f->rec->down.bytes && !f->rec->first_byte)
 		f->rec->first_byte = r->now;
-	if (up || down) {
-		f->rec->net_errno = up < HOOK_BLOCK ? -up : down < HOOK_BLOCK ? -down : 0;
+	f->rec->net_errno = -err;
+	if (rc)
+		end_pair(r, f, rc == HOOK_LIMIT ? FLOW_ENDED_LIMIT : FLOW_ENDED_BLOCKED);
+	else if (err)
 		end_pair(r, f, FLOW_ENDED_RESET_NET);
-	} else if (p->up.shut && p->down.shut) {
+	else if (p->up.shut && p->down.shut)
 		end_pair(r, f, FLOW_ENDED_FIN);
-	}
 }
 
 static void open_pair(struct relay *r, struct flow *f)
@@ -281,12 +289,26 @@ static void open_pair(struct relay *r, struct flow *f)
 
 void relay_local_owned(struct relay *r, struct flow *f)
 {
-	if (relay_flow_owned(r, f) == HOOK_BLOCK) {
+	const int verdict = relay_flow_owned(r, f);
+
+	if (verdict && verdict != HOOK_PEND)
 		end_pair(r, f, FLOW_ENDED_BLOCKED);
+	if (verdict)
 		return;
-	}
 	flow_set_state(r->flows, f, FLOW_CONNECTING);
 	open_pair(r, f);
+}
+
+void relay_local_woken(struct relay *r, struct flow *f)
+{
+	int rc = hook_chain_run(f, HOOK_UP);
+
+	if (!rc)
+		rc = hook_chain_run(f, HOOK_DOWN);
+	if (rc)
+		end_pair(r, f, rc == HOOK_LIMIT ? FLOW_ENDED_LIMIT : FLOW_ENDED_BLOCKED);
+	else
+		pump_pair(r, f);
 }
 
 void relay_local_stop(struct relay *r, struct flow *f)

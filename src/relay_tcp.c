@@ -171,7 +171,20 @@ static void reset_both(struct relay *r, struct flow *f, enum flow_reason reason)
 
 void relay_tcp_blocked(struct relay *r, struct flow *f, enum flow_reason reason)
 {
+	struct packet syn;
+
+	if (held_syn(relay_tcp_of(f), &syn))
+		icmp_reset_tcp(r->sink, &syn);
 	reset_both(r, f, reason);
+}
+
+void relay_tcp_refused(struct relay *r, struct flow *f, int rc)
+{
+	if (rc == HOOK_LIMIT) {
+		r->count.buffer_full++;
+		r->notice(r->ctx, "flow-buffer", "a hook holds more than --flow-buffer allows");
+	}
+	relay_tcp_blocked(r, f, rc == HOOK_LIMIT ? FLOW_ENDED_LIMIT : FLOW_ENDED_BLOCKED);
 }
 
 /**
@@ -196,6 +209,14 @@ void relay_tcp_net_failed(struct relay *r, struct flow *f, int err)
 	relay_tcp_end(r, f, err == ETIMEDOUT ? FLOW_ENDED_TIMEOUT : FLOW_ENDED_RESET_NET);
 }
 
+/** down_waits - the program has not been given all that was read for it */
+static bool down_waits(const struct flow *f)
+{
+	const uint8_t *made;
+
+	return relay_tcp_of(f)->held_len || hook_chain_output(f, HOOK_DOWN, &made);
+}
+
 /**
  * relay_tcp_net_broken - the real connection broke; false when the flow has ended
  *
@@ -212,7 +233,7 @@ bool relay_tcp_net_broken(struct relay *r, struct flow *f, int err)
 		rt->net_readable = rt->net_over = true;
 		if (!relay_tcp_pump_down(r, f))
 			return false;
-		if (!engine_pending(rt->conn) && (rt->held_ok || netsock_unread(rt->fd)))
+		if (!engine_pending(rt->conn) && (down_waits(f) || netsock_unread(rt->fd)))
 			return true;
 	}
 	relay_tcp_net_failed(r, f, rt->net_err);
@@ -468,16 +489,14 @@ void relay_tcp_packet(struct relay *r, const struct packet *p, struct pktbuf *bu
 
 void relay_tcp_owned(struct relay *r, struct flow *f)
 {
-	if (relay_flow_owned(r, f) == HOOK_BLOCK) {
-		struct relay_tcp *rt = relay_tcp_of(f);
-		struct packet syn;
+	const int verdict = relay_flow_owned(r, f);
 
-		if (held_syn(rt, &syn))
-			icmp_reset_tcp(r->sink, &syn);
-		netsock_reset(&rt->fd);
-		relay_tcp_end(r, f, FLOW_ENDED_BLOCKED);
+	if (verdict == HOOK_DROP)
+		drop_syn(r, relay_tcp_of(f)); /* silence: the program repeats it for a while */
+	if (verdict == HOOK_DROP || verdict == HOOK_BLOCK)
+		relay_tcp_blocked(r, f, FLOW_ENDED_BLOCKED);
+	if (verdict)
 		return;
-	}
 	flow_set_state(r->flows, f, FLOW_CONNECTING);
 	if (f->rec->inbound)
 		dial(r, f);
@@ -516,9 +535,28 @@ void relay_tcp_engine(struct relay *r, struct flow *f, unsigned ev)
 		rt->app_fin = true;
 	if (ev & (ENGINE_EV_DATA | ENGINE_EV_FIN))
 		ask_again(r, f);
-	if ((ev & (ENGINE_EV_DATA | ENGINE_EV_FIN)) && !relay_tcp_pump_up(r, f))
+	/* From the start there may be something that hooks have made before. */
+	if ((ev & (ENGINE_EV_DATA | ENGINE_EV_FIN | ENGINE_EV_OPEN)) && !relay_tcp_pump_up(r, f))
 		return;
 	if ((ev & ENGINE_EV_ROOM) && !rt->closed && !relay_tcp_pump_down(r, f))
+		return;
+	settle(r, f);
+}
+
+void relay_tcp_woken(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	int rc = hook_chain_run(f, HOOK_UP);
+
+	if (!rc)
+		rc = hook_chain_run(f, HOOK_DOWN);
+	if (rc) {
+		relay_tcp_refused(r, f, rc);
+		return;
+	}
+	if (rt->dead || !rt->conn || f->rec->state < FLOW_OPEN)
+		return;
+	if (!relay_tcp_pump_up(r, f) || (!rt->closed && !relay_tcp_pump_down(r, f)))
 		return;
 	settle(r, f);
 }

@@ -26,9 +26,9 @@ struct held_syn {
  * struct relay_tcp - what a TCP flow needs beside its record
  * @conn: owned; NULL until the SYN is answered
  * @syn: owned; NULL once the SYN is answered
- * @held: owned; bytes from the net that hooks did not accept yet or lwIP did not take
- * @held_ok: how many of them hooks have accepted
- * @up_ok: bytes at the head of lwIP's queue that hooks have accepted but the socket not taken
+ * @held: owned; bytes for the program that lwIP had no memory for
+ * @up_ok: bytes at the head of lwIP's queue that go on as they are, when the socket takes them
+ * @up_taken: bytes behind these that hooks have taken
  * @next: in the list of flows that want another turn
  */
 struct relay_tcp {
@@ -37,8 +37,8 @@ struct relay_tcp {
 	uint8_t *held;
 	struct flow *next;
 	struct dnsstream *dns; /* owned; answers of port 53 */
-	uint32_t held_len, held_ok, held_cap;
-	uint32_t up_ok;
+	uint32_t held_len, held_cap;
+	uint32_t up_ok, up_taken;
 	uint64_t probe_start; /* see relay_tcp_alive.c */
 	int fd;
 	int16_t connect_err;
@@ -93,6 +93,8 @@ bool relay_tcp_pump_down(struct relay *r, struct flow *f);
 void relay_tcp_end(struct relay *r, struct flow *f, enum flow_reason reason);
 void relay_tcp_net_failed(struct relay *r, struct flow *f, int err);
 bool relay_tcp_net_broken(struct relay *r, struct flow *f, int err);
+/** relay_tcp_refused - hooks have answered @rc: the flow ends */
+void relay_tcp_refused(struct relay *r, struct flow *f, int rc);
 void relay_tcp_blocked(struct relay *r, struct flow *f, enum flow_reason reason);
 void relay_tcp_again(struct relay_tcp_list *list, struct flow *f);
 

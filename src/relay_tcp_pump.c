@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The two directions of an open TCP flow.
+ * The two directions of an open TCP flow, and the hooks in their middle.
  *
- * Up: bytes stay in lwIP's receive queue (at most its 64 KiB window) until the
- * socket has taken them; only then is the window opened again. The head of the
- * queue that hooks have accepted, but the socket has not, is counted in up_ok.
+ * Up: bytes stay in lwIP's receive queue (at most its 256 KiB window) until the socket has taken
+ * them; only then is the window opened again. At the head of that queue lie up_ok bytes that go on
+ * as they are, and behind them up_taken ones that the chain has taken: these leave the queue as
+ * soon as they are at its head.
  *
- * Down: a recv() is never larger than what lwIP can send at once, so nothing
- * is kept in between, unless a hook holds bytes back: those wait in `held`,
- * and later reads go behind them. A large read lies in a counted buffer that
- * lwIP's segment refers to until it is acknowledged: no copy. A small one is copied, so
+ * Down: a recv() is never larger than what lwIP can send at once, so nothing is kept in
+ * between; `held` is for the case that lwIP has no memory after all. A large read lies in a counted
+ * buffer that lwIP's segment refers to until it is acknowledged: no copy. A small one is copied, so
  * that a trickle does not pin 64 KiB for each of its drops.
+ *
+ * What hooks hold, change or make lies in the chain (hook.h) and goes behind the bytes that it let
+ * pass before; while any of that waits for its way out, nothing more is offered. A direction
+ * that a hook has ended is still read: what comes is forgotten.
+ *
+ * The record's bytes are those that each side has sent, whatever hooks made of them.
  *
  * Readiness is remembered (edge-triggered epoll): net_readable and net_writable
  * are true until EAGAIN says otherwise.
@@ -38,88 +44,97 @@
 /* Pieces of lwIP's queue looked at in one go; a window has at most 45 full segments. */
 #define UP_PIECES 16
 
-static ssize_t offer(struct relay *r, struct flow *f, enum hook_dir dir, const uint8_t *data,
-		     size_t len, bool last)
+/** offer - to the hooks, where there are any; as hook_chain_chunk() */
+static int offer(struct relay *r, struct flow *f, enum hook_dir dir, const uint8_t *data,
+		 size_t len, bool last, struct hook_passed *out)
 {
-	if (hook_chain_empty(r->hooks))
-		return (ssize_t)len;
+	if (!hook_direct(f))
+		return hook_chain_chunk(r->hooks, f, dir, data, len, last, out);
+	*out = (struct hook_passed){.as_is = len};
+	return 0;
+}
 
-	struct hook_view v = relay_view(r, f);
+/** tell_last - no more will come in @dir; false when the flow has ended */
+static bool tell_last(struct relay *r, struct flow *f, enum hook_dir dir)
+{
+	struct hook_passed p;
+	int rc = hook_chain_chunk(r->hooks, f, dir, NULL, 0, true, &p);
 
-	return hook_chain_chunk(r->hooks, f, &v, dir, data, len, last);
+	if (rc)
+		relay_tcp_refused(r, f, rc);
+	return !rc;
 }
 
 /* --- up ------------------------------------------------------------------------ */
 
-/**
- * offer_joined - a hook wants more than one piece at once: show them as one
- *
- * Returns how many more bytes were accepted, HOOK_BLOCK, or -ENOMEM.
+/** offer_up - one piece of lwIP's queue; false when the next one must wait. As hook_chain_chunk()
  */
-static ssize_t offer_joined(struct relay *r, struct flow *f, const struct iovec *iov, int n,
-			    size_t skip, bool last)
+static int offer_up(struct relay *r, struct flow *f, const uint8_t *data, size_t len, bool last)
 {
-	size_t total = 0, at = 0;
-	ssize_t got;
-	uint8_t *all;
+	struct relay_tcp *rt = relay_tcp_of(f);
+	struct hook_passed p;
+	int rc = offer(r, f, HOOK_UP, data, len, last, &p);
 
-	for (int i = 0; i < n; i++)
-		total += iov[i].iov_len;
-	all = malloc(total);
-	if (!all)
-		return -ENOMEM;
-	for (int i = 0; i < n; i++) {
-		memcpy(all + at, iov[i].iov_base, iov[i].iov_len);
-		at += iov[i].iov_len;
-	}
-	got = offer(r, f, HOOK_UP, all + skip, total - skip, last);
-	free(all);
-	return got;
+	rt->up_ok += (uint32_t)p.as_is;
+	rt->up_taken += (uint32_t)p.taken;
+	rt->up_last |= last;
+	return rc;
 }
 
 /**
- * show_up - let the hooks see what they have not accepted yet
+ * show_up - let the hooks see what is new in the queue, up to the first piece that they take
  *
- * Returns 0, HOOK_BLOCK or -ENOMEM; adds to up_ok.
+ * Adds to up_ok and up_taken; as hook_chain_chunk().
  */
 static int show_up(struct relay *r, struct flow *f, const struct iovec *iov, int n, bool all_here)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
 	size_t skip = rt->up_ok;
+	int rc = 0;
 
-	for (int i = 0; i < n; i++) {
-		size_t len = iov[i].iov_len;
+	for (int i = 0; i < n && !rc && !rt->up_taken; i++) {
+		const uint8_t *data = iov[i].iov_base;
+		size_t len = iov[i].iov_len, room;
 
 		if (skip >= len) {
 			skip -= len;
 			continue;
 		}
-		bool last = all_here && i == n - 1;
-		ssize_t got = offer(r, f, HOOK_UP, (const uint8_t *)iov[i].iov_base + skip,
-				    len - skip, last);
-
-		if (got < 0)
-			return (int)got;
-		rt->up_ok += (uint32_t)got;
-		if ((size_t)got < len - skip) {
-			if (i == n - 1)
-				return 0;
-			got = offer_joined(r, f, iov + i, n - i, skip + (size_t)got, all_here);
-			if (got < 0)
-				return (int)got;
-			rt->up_ok += (uint32_t)got;
-			return 0;
-		}
+		data += skip;
+		len -= skip;
 		skip = 0;
+		room = hook_chain_room(f, HOOK_UP);
+		if (!room)
+			break;
+		if (len > room)
+			return offer_up(r, f, data, room, false);
+		rc = offer_up(r, f, data, len, all_here && i == n - 1);
 	}
-	return 0;
+	return rc;
 }
 
-/** send_up - the accepted head of the queue to the socket; 0, or the socket's -errno */
+/** sent_up - the socket took @n bytes of @of, or failed; 1 = go on, 0 = not now, -1 = it has ended
+ */
+static int sent_up(struct relay *r, struct flow *f, ssize_t n, size_t of)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (n < 0 && n != -EAGAIN)
+		return relay_tcp_net_broken(r, f, (int)-n) ? 0 : -1;
+	if (n < 0 || (size_t)n < of)
+		rt->net_writable = false;
+	if (n > 0) {
+		r->moved += (size_t)n;
+		f->rec->last = r->now;
+	}
+	return rt->net_writable;
+}
+
+/** send_up - the head of the queue that goes on as it is; as sent_up() */
 static int send_up(struct relay *r, struct flow *f, struct iovec *iov, int n)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
-	size_t left = rt->up_ok;
+	size_t left = rt->up_ok, len;
 	int used = 0;
 	ssize_t sent;
 
@@ -127,90 +142,110 @@ static int send_up(struct relay *r, struct flow *f, struct iovec *iov, int n)
 		iov[used].iov_len = MIN(iov[used].iov_len, left);
 		left -= iov[used++].iov_len;
 	}
+	len = rt->up_ok - left;
 	sent = netsock_sendv(rt->fd, iov, used);
-	if (sent == -EAGAIN) {
-		rt->net_writable = false;
-		return 0;
+	if (sent > 0) {
+		rt->up_ok -= (uint32_t)sent;
+		f->rec->up.bytes += (uint64_t)sent;
+		engine_consume(rt->conn, (size_t)sent);
 	}
-	if (sent < 0)
-		return (int)sent;
-	if ((size_t)sent < rt->up_ok - left)
-		rt->net_writable = false;
-	rt->up_ok -= (uint32_t)sent;
-	f->rec->up.bytes += (uint64_t)sent;
-	r->moved += (size_t)sent;
-	f->rec->last = r->now;
-	engine_consume(rt->conn, (size_t)sent);
-	return 0;
+	return sent_up(r, f, sent, len);
 }
 
-static bool fin_up(struct relay *r, struct flow *f)
+/** send_made - what the hooks have made; as sent_up() */
+static int send_made(struct relay *r, struct flow *f, const uint8_t *data, size_t len)
+{
+	/* sendmsg() does not write to it */
+	struct iovec iov = {(void *)(uintptr_t)data, len};
+	ssize_t sent = netsock_sendv(relay_tcp_of(f)->fd, &iov, 1);
+
+	if (sent > 0)
+		hook_chain_sent(f, HOOK_UP, (size_t)sent);
+	return sent_up(r, f, sent, len);
+}
+
+/** forget_taken - what the chain has taken is at the queue's head: it leaves, the window opens */
+static void forget_taken(struct flow *f)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
 
-	if (!rt->up_last) {
+	f->rec->up.bytes += rt->up_taken;
+	engine_consume(rt->conn, rt->up_taken);
+	rt->up_taken = 0;
+}
+
+/** fin_up - is there nothing more for the peer? As sent_up() */
+static int fin_up(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	const bool empty = rt->app_fin && !engine_pending(rt->conn);
+
+	if (empty && !rt->up_last) {
 		rt->up_last = true;
-		if (offer(r, f, HOOK_UP, NULL, 0, true) < 0) {
-			relay_tcp_blocked(r, f, FLOW_ENDED_BLOCKED);
-			return false;
+		if (!hook_direct(f))
+			return tell_last(r, f, HOOK_UP) ? 1 : -1;
+	}
+	if (rt->up_shut || !(hook_chain_over(f, HOOK_UP) || (empty && hook_direct(f))))
+		return 0;
+	rt->up_shut = true;
+	f->rec->up.fin = rt->app_fin;
+	netsock_shutdown_write(rt->fd);
+	return 0;
+}
+
+/** up_step - the next thing that can be done; 1 = go on, 0 = nothing now, -1 = it has ended */
+static int up_step(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	size_t pending = engine_pending(rt->conn), shown = 0, len;
+	struct iovec iov[UP_PIECES];
+	const uint8_t *made;
+	int n = 0, rc;
+
+	if (pending && (rt->net_writable || rt->up_shut)) {
+		n = engine_peek(rt->conn, iov, UP_PIECES);
+		for (int i = 0; i < n; i++)
+			shown += iov[i].iov_len;
+	}
+	if (rt->up_ok < shown && !rt->up_taken) {
+		rc = show_up(r, f, iov, n, rt->app_fin && shown == pending);
+		if (rc) {
+			relay_tcp_refused(r, f, rc);
+			return -1;
 		}
 	}
-	rt->up_shut = true;
-	f->rec->up.fin = 1;
-	netsock_shutdown_write(rt->fd);
-	return true;
+	if (rt->up_ok)
+		return rt->net_writable ? send_up(r, f, iov, n) : 0;
+	if (rt->up_taken) {
+		forget_taken(f);
+		return 1;
+	}
+	len = hook_chain_output(f, HOOK_UP, &made);
+	if (len)
+		return rt->net_writable ? send_made(r, f, made, len) : 0;
+	return fin_up(r, f);
 }
 
 bool relay_tcp_pump_up(struct relay *r, struct flow *f)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
-	struct iovec iov[UP_PIECES];
-	size_t pending;
+	int rc;
 
 	if (rt->net_err && engine_pending(rt->conn))
 		return relay_tcp_net_broken(r, f, rt->net_err);
-	while ((pending = engine_pending(rt->conn)) > 0 && rt->net_writable) {
-		int n = engine_peek(rt->conn, iov, UP_PIECES);
-		size_t shown = 0;
-
-		for (int i = 0; i < n; i++)
-			shown += iov[i].iov_len;
-
-		bool all_here = rt->app_fin && shown == pending;
-
-		if (rt->up_ok < shown) {
-			int rc = show_up(r, f, iov, n, all_here);
-
-			rt->up_last |= all_here;
-			if (rc == -ENOMEM || rc == HOOK_BLOCK || (all_here && rt->up_ok < shown)) {
-				relay_tcp_blocked(r, f, FLOW_ENDED_BLOCKED);
-				return false;
-			}
-		}
-		if (!rt->up_ok)
-			return true;
-		int rc = send_up(r, f, iov, n);
-
-		if (rc < 0)
-			return relay_tcp_net_broken(r, f, -rc);
-	}
-	if (!pending && rt->app_fin && !rt->up_shut)
-		return fin_up(r, f);
-	return true;
+	do
+		rc = up_step(r, f);
+	while (rc > 0);
+	return !rc;
 }
 
 /* --- down ------------------------------------------------------------------------ */
 
-/** keep_down - put @len bytes that could not go on behind `held`; 0, -ENOMEM or -ENOBUFS */
-static int keep_down(struct relay *r, struct relay_tcp *rt, const uint8_t *data, size_t len)
+/** keep_down - put @len bytes that lwIP has no memory for behind `held`; 0 or -ENOMEM */
+static int keep_down(struct relay_tcp *rt, const uint8_t *data, size_t len)
 {
 	size_t need = rt->held_len + len;
 
-	if (need > r->cfg->flow_buffer) {
-		r->count.buffer_full++;
-		r->notice(r->ctx, "flow-buffer", "a hook holds more than --flow-buffer allows");
-		return -ENOBUFS;
-	}
 	if (need > rt->held_cap) {
 		uint8_t *bigger = realloc(rt->held, need);
 
@@ -244,52 +279,50 @@ static void learn(void *ctx, const uint8_t *msg, size_t len)
 }
 
 /**
- * pass_down - show what is not accepted yet, write what is
+ * write_down - to the program
  * @buf: where @data lie, when they may be shared; else NULL
- * @ok: in: how many bytes of @data were accepted before; out: accepted but not written
  *
- * Returns how many bytes from the front were written, or HOOK_BLOCK.
+ * Returns how many bytes from the front were written.
  */
-static ssize_t pass_down(struct relay *r, struct flow *f, struct pktbuf *buf, const uint8_t *data,
-			 size_t len, uint32_t *ok, bool last)
+static size_t write_down(struct relay *r, struct flow *f, struct pktbuf *buf, const uint8_t *data,
+			 size_t len)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
 	size_t done = 0;
 
-	if (*ok < len || last) {
-		ssize_t got = offer(r, f, HOOK_DOWN, len ? data + *ok : NULL, len - *ok, last);
-
-		if (got < 0)
-			return got;
-		*ok += (uint32_t)got;
-	}
-	while (*ok) {
-		ssize_t n = buf ? engine_write_buf(rt->conn, buf, data + done, *ok)
-				: engine_write(rt->conn, data + done, *ok);
+	while (done < len) {
+		ssize_t n = buf ? engine_write_buf(rt->conn, buf, data + done, len - done)
+				: engine_write(rt->conn, data + done, len - done);
 
 		if (n <= 0)
 			break;
 		if (f->rec->net.port == DNS_PORT && !f->rec->inbound) /* a client is no resolver */
 			dnsstream_feed(&rt->dns, data + done, (size_t)n, learn, r);
 		done += (size_t)n;
-		*ok -= (uint32_t)n;
 	}
-	return (ssize_t)done;
+	return done;
 }
 
-/** flush_held - try the bytes that wait; 1 = all gone, 0 = some stay, -1 = the flow has ended */
-static int flush_held(struct relay *r, struct flow *f, bool last)
+/** flush_down - write what waits, the chain's output behind the rest; true: nothing waits now */
+static bool flush_down(struct relay *r, struct flow *f)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
-	ssize_t done = pass_down(r, f, NULL, rt->held, rt->held_len, &rt->held_ok, last);
+	const uint8_t *made;
+	size_t len, done;
 
-	if (done < 0) {
-		relay_tcp_blocked(r, f, FLOW_ENDED_BLOCKED);
-		return -1;
+	if (rt->held_len) {
+		drop_held(rt, write_down(r, f, NULL, rt->held, rt->held_len));
+		if (rt->held_len)
+			return false;
 	}
-	if (done)
-		drop_held(rt, (size_t)done);
-	return rt->held_len ? 0 : 1;
+	while ((len = hook_chain_output(f, HOOK_DOWN, &made)) > 0) {
+		done = write_down(r, f, NULL, made, len);
+		if (done)
+			hook_chain_sent(f, HOOK_DOWN, done);
+		if (done < len)
+			return false;
+	}
+	return true;
 }
 
 /** read_buf - buffer @i to read into, with one reference, ours; NULL on ENOMEM */
@@ -318,12 +351,13 @@ static int read_places(struct relay_tcp_state *t, struct iovec *iov, size_t room
 	return n;
 }
 
-/** take_down - @n bytes were read to @buf; 1 = go on, 0 = some are held, -1 = the flow has ended */
-static int take_down(struct relay *r, struct flow *f, struct pktbuf *buf, size_t n)
+/** take_down - @n bytes were read to @buf; false when the flow has ended */
+static bool take_down(struct relay *r, struct flow *f, struct pktbuf *buf, size_t n)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
-	uint32_t ok = rt->held_ok;
-	ssize_t done = 0;
+	struct hook_passed p;
+	size_t done = 0;
+	int rc;
 
 	if (!f->rec->first_byte)
 		f->rec->first_byte = r->now;
@@ -331,36 +365,33 @@ static int take_down(struct relay *r, struct flow *f, struct pktbuf *buf, size_t
 	f->rec->down.bytes += n;
 	f->rec->down.packets++;
 	r->moved += n;
-	if (!rt->held_len) {
-		done = pass_down(r, f, n >= SHARE_MIN ? buf : NULL, buf->data, n, &ok, false);
-		if (done < 0) {
-			relay_tcp_blocked(r, f, FLOW_ENDED_BLOCKED);
-			return -1;
-		}
+	rc = offer(r, f, HOOK_DOWN, buf->data, n, false, &p);
+	if (rc) {
+		relay_tcp_refused(r, f, rc);
+		return false;
 	}
-	if ((size_t)done == n)
-		return 1;
-	rt->held_ok = ok;
-	if (keep_down(r, rt, buf->data + done, n - (size_t)done) < 0) {
+	if (!rt->held_len)
+		done = write_down(r, f, p.as_is >= SHARE_MIN ? buf : NULL, buf->data, p.as_is);
+	if (done < p.as_is && keep_down(rt, buf->data + done, p.as_is - done)) {
 		relay_tcp_blocked(r, f, FLOW_ENDED_LIMIT);
-		return -1;
+		return false;
 	}
-	return done ? 1 : flush_held(r, f, false);
+	return true;
 }
 
 /** take_all - @n bytes were read to the buffers in turn; as take_down() */
-static int take_all(struct relay *r, struct flow *f, size_t n)
+static bool take_all(struct relay *r, struct flow *f, size_t n)
 {
-	int rc = 1;
+	bool lives = true;
 
-	for (int i = 0; n && rc >= 0; i++) {
+	for (int i = 0; n && lives; i++) {
 		size_t len = MIN(n, (size_t)ENGINE_CHUNK);
 
 		weir_assert(r->tcp->bufs[i]);
-		rc = take_down(r, f, r->tcp->bufs[i], len);
+		lives = take_down(r, f, r->tcp->bufs[i], len);
 		n -= len;
 	}
-	return rc;
+	return lives;
 }
 
 /** read_down - one recv(); 1 = go on, 0 = nothing more now, -1 = the flow has ended */
@@ -380,7 +411,9 @@ static int read_down(struct relay *r, struct flow *f, size_t room)
 		/* A short read has emptied the socket: what comes later is a new event. */
 		if ((size_t)n < room && !rt->net_over)
 			rt->net_readable = false;
-		return take_all(r, f, (size_t)n);
+		if (!take_all(r, f, (size_t)n))
+			return -1;
+		return flush_down(r, f);
 	}
 	if ((n == 0 || n == -EAGAIN) && rt->net_err)
 		n = -rt->net_err;
@@ -396,58 +429,80 @@ static int read_down(struct relay *r, struct flow *f, size_t room)
 	return 0;
 }
 
+/** fin_down - is there nothing more for the program? False when the flow has ended */
 static bool fin_down(struct relay *r, struct flow *f)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
 
-	if (!rt->down_last) {
+	if (rt->net_fin && !rt->down_last) {
 		rt->down_last = true;
-		if (flush_held(r, f, true) < 0)
+		if (!hook_direct(f) && !tell_last(r, f, HOOK_DOWN))
 			return false;
-		if (rt->held_ok < rt->held_len) {
-			relay_tcp_blocked(r, f, FLOW_ENDED_BLOCKED);
-			return false;
-		}
 	}
-	if (rt->held_len)
+	if (!flush_down(r, f) || rt->down_shut ||
+	    !(hook_chain_over(f, HOOK_DOWN) || (rt->net_fin && hook_direct(f))))
 		return true;
 	rt->down_shut = true;
 	relay_tcp_engine(r, f, engine_shutdown(rt->conn));
 	return f->relay != NULL;
 }
 
-bool relay_tcp_pump_down(struct relay *r, struct flow *f)
+/** down_room - how much may be read now */
+static size_t down_room(struct relay *r, struct flow *f)
+{
+	const struct relay_tcp *rt = relay_tcp_of(f);
+	const size_t room = hook_chain_room(f, HOOK_DOWN);
+
+	(void)r;
+	/* Ended by a hook: what still comes goes nowhere. */
+	return rt->down_shut ? MIN(room, (size_t)ENGINE_CHUNK) : MIN(room, engine_room(rt->conn));
+}
+
+/** is_full - bytes of all flows are what they may be; reading goes on when there are fewer */
+static bool is_full(struct relay *r, struct flow *f)
+{
+	if (engine_memory() + hook_chain_bytes(r->hooks) <= r->cfg->total_buffer)
+		return false;
+	r->count.buffer_full++;
+	r->notice(r->ctx, "total-buffer", "--total-buffer is full: reading pauses");
+	relay_tcp_again(&r->tcp->starved, f);
+	return true;
+}
+
+/** read_some - as much as a turn allows; false when the flow has ended */
+static bool read_some(struct relay *r, struct flow *f)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
 
-	if (rt->held_len && rt->held_ok && flush_held(r, f, rt->down_last) < 0)
-		return false;
 	for (int turn = 0; rt->net_readable && !rt->net_fin; turn++) {
-		size_t room = engine_room(rt->conn);
+		size_t room = down_room(r, f);
+		int rc;
 
-		if (!room || rt->held_ok)
+		if (!room)
 			break;
 		if (turn == DOWN_READS_MAX) {
 			relay_tcp_again(&r->tcp->ready, f);
 			break;
 		}
-		if (engine_memory() > r->cfg->total_buffer) {
-			r->count.buffer_full++;
-			r->notice(r->ctx, "total-buffer", "--total-buffer is full: reading pauses");
-			relay_tcp_again(&r->tcp->starved, f);
+		if (is_full(r, f))
 			break;
-		}
-		int rc = read_down(r, f, room);
-
+		rc = read_down(r, f, room);
 		if (rc < 0)
 			return false;
-		if (!rc && rt->queued)
+		if (!rc)
 			break;
 	}
-	/* Accepted, room, and yet not written: no memory, and no ACK may come to try again. */
-	if (rt->held_ok && engine_room(rt->conn))
-		relay_tcp_again(&r->tcp->starved, f);
-	if (rt->net_fin && !rt->down_shut)
-		return fin_down(r, f);
 	return true;
+}
+
+bool relay_tcp_pump_down(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (flush_down(r, f) && !read_some(r, f))
+		return false;
+	/* Room, and yet not written: no memory, and no ACK may come to try again. */
+	if (!flush_down(r, f) && engine_room(rt->conn))
+		relay_tcp_again(&r->tcp->starved, f);
+	return fin_down(r, f);
 }

@@ -561,22 +561,63 @@ static void hold_run(struct relay *r, struct flow *f, enum hook_dir dir, const s
 		hold(r, f, dir, &d);
 }
 
+/** show - @d to the hooks, which may put other data in its place; as hook_chain_datagram() */
+static int show(struct relay *r, struct flow *f, enum hook_dir dir, struct netsock_dgram *d)
+{
+	struct hook_dgram hd = {
+		.data = d->data, .len = d->len, .ttl = d->ttl, .tos = d->tos, .df = d->df};
+	int verdict;
+
+	if (hook_direct(f))
+		return 0;
+	verdict = hook_chain_datagram(r->hooks, f, dir, &hd);
+	d->data = hd.data;
+	d->len = hd.len;
+	return verdict;
+}
+
+/** dgram_of - one that has waited in the chain */
+static struct netsock_dgram dgram_of(const struct hook_dgram *hd)
+{
+	return (struct netsock_dgram){
+		.data = hd->data, .len = hd->len, .ttl = hd->ttl, .tos = hd->tos, .df = hd->df};
+}
+
+/** up_made - the program's datagrams that have waited in the chain; false when the flow has ended
+ */
+static bool up_made(struct relay *r, struct flow *f)
+{
+	struct hook_dgram hd;
+	int rc;
+
+	while ((rc = hook_chain_next_datagram(f, HOOK_UP, &hd)) > 0) {
+		const struct netsock_dgram d = dgram_of(&hd);
+
+		up_one(r, f, &d, NULL);
+	}
+	if (rc)
+		block(r, f);
+	return !rc;
+}
+
 /** up_run - show the program's datagrams to the hooks and gather what passes */
 static void up_run(struct relay *r, struct flow *f, const struct udp_run *run, struct pktbuf *buf)
 {
-	struct hook_view v = relay_view(r, f);
 	struct netsock_dgram d;
 	size_t off = 0;
 
 	while (run_next(run, &off, &d)) {
-		int verdict = hook_chain_datagram(r->hooks, f, &v, HOOK_UP, d.data, d.len);
+		const uint8_t *own = d.data;
+		int verdict = show(r, f, HOOK_UP, &d);
 
 		if (verdict == HOOK_BLOCK) {
 			block(r, f);
 			return;
 		}
 		if (!verdict)
-			up_one(r, f, &d, buf);
+			up_one(r, f, &d, d.data == own ? buf : NULL);
+		else if (verdict == HOOK_TAKEN && !up_made(r, f))
+			return;
 	}
 }
 
@@ -703,35 +744,79 @@ static void down_passed(struct relay *r, struct flow *f, const struct netsock_dg
 		names_learn(r->names, d->data, d->len, r->now);
 }
 
+/** down_other - one that is not the peer's own (any more), so alone, and now: its data go away */
+static void down_other(struct relay *r, struct flow *f, const struct netsock_dgram *d)
+{
+	const struct udp_run run = {
+		.data = d->data, .len = d->len, .size = d->len, .ttl = d->ttl, .tos = d->tos};
+
+	down_passed(r, f, d);
+	emit(r, f, &run);
+	join_flush(r);
+}
+
+/** down_made - the peer's datagrams that have waited in the chain; false when the flow has ended */
+static bool down_made(struct relay *r, struct flow *f)
+{
+	struct hook_dgram hd;
+	int rc;
+
+	while ((rc = hook_chain_next_datagram(f, HOOK_DOWN, &hd)) > 0) {
+		const struct netsock_dgram d = dgram_of(&hd);
+
+		down_other(r, f, &d);
+	}
+	if (rc)
+		block(r, f);
+	return !rc;
+}
+
+/** struct pass - datagrams in a row that passed and are not written yet */
+struct pass {
+	struct udp_run run;
+	size_t n;
+};
+
+static void pass_flush(struct relay *r, struct flow *f, struct pass *pass)
+{
+	if (pass->n)
+		emit(r, f, &pass->run);
+	pass->n = pass->run.len = 0;
+}
+
+static void pass_add(struct pass *pass, const struct netsock_dgram *d)
+{
+	if (!pass->n++)
+		pass->run.data = d->data;
+	pass->run.len += d->len;
+}
+
 /** down_run - show the net's datagrams to the hooks and write what passes */
 static void down_run(struct relay *r, struct flow *f, const struct udp_run *run)
 {
-	struct hook_view v = relay_view(r, f);
-	struct udp_run pass = *run; /* those in a row that passed and are not written yet */
+	struct pass pass = {.run = *run};
 	struct netsock_dgram d;
-	size_t off = 0, n_pass = 0;
+	size_t off = 0;
 
-	pass.len = 0;
+	pass.run.len = 0;
 	while (run_next(run, &off, &d)) {
-		int verdict = hook_chain_datagram(r->hooks, f, &v, HOOK_DOWN, d.data, d.len);
+		const uint8_t *own = d.data;
+		int verdict = show(r, f, HOOK_DOWN, &d);
 
-		if (!verdict) {
-			if (!n_pass++)
-				pass.data = d.data;
-			pass.len += d.len;
+		if (!verdict && d.data == own) {
+			pass_add(&pass, &d);
 			down_passed(r, f, &d);
 			continue;
 		}
-		if (n_pass)
-			emit(r, f, &pass);
-		n_pass = pass.len = 0;
-		if (verdict == HOOK_BLOCK) {
+		pass_flush(r, f, &pass);
+		if (!verdict)
+			down_other(r, f, &d);
+		if (verdict == HOOK_BLOCK)
 			block(r, f);
+		if (verdict == HOOK_BLOCK || (verdict == HOOK_TAKEN && !down_made(r, f)))
 			return;
-		}
 	}
-	if (n_pass)
-		emit(r, f, &pass);
+	pass_flush(r, f, &pass);
 }
 
 /**
@@ -866,7 +951,15 @@ void relay_udp_owned(struct relay *r, struct flow *f)
 {
 	if (!relay_owner_pending(f))
 		return;
-	if (relay_flow_owned(r, f)) {
+	switch (relay_flow_owned(r, f)) {
+	case 0:
+		break;
+	case HOOK_PEND:
+		return;
+	case HOOK_DROP:
+		dgram_end(r, f, FLOW_ENDED_BLOCKED);
+		return;
+	default:
 		block(r, f);
 		return;
 	}
@@ -875,6 +968,12 @@ void relay_udp_owned(struct relay *r, struct flow *f)
 		return;
 	play_held(r, f);
 	relay_udp_flush(r);
+}
+
+void relay_udp_woken(struct relay *r, struct flow *f)
+{
+	if (f->rec->state == FLOW_OPEN && up_made(r, f))
+		down_made(r, f);
 }
 
 void relay_udp_timeout(struct relay *r, struct flow *f)

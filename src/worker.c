@@ -108,7 +108,7 @@ static void ask_owner(void *ctx, struct flow *f)
 static void tell_flow(struct worker *w, const struct flow *f, enum ipc_type type)
 {
 	struct ipc_msg m = {.type = type, .count = 1};
-	struct hook_view v = relay_view(&w->ic.relay, f);
+	const struct hook_view v = relay_view(&w->ic.relay, f);
 
 	m.flow.rec = *f->rec;
 	if (v.host)
@@ -480,19 +480,59 @@ static void set_dest(struct relay *r, const struct config *cfg, const struct san
 	}
 }
 
-static int add_hooks(struct relay *r, const struct config *cfg)
+static int add_all(struct relay *r, const struct config *cfg)
 {
-	const char *err = NULL;
+	char err[512];
 
 	for (unsigned i = 0; i < cfg->n_hooks; i++) {
-		int rc = hook_chain_add(r->hooks, cfg->hooks[i], &err);
+		int rc = hook_chain_add(r->hooks, cfg->hooks[i], err, sizeof(err));
 
 		if (rc) {
-			log_error("--hook %s: %s", cfg->hooks[i], err ? err : strerror(-rc));
+			log_error("--hook %s: %s", cfg->hooks[i], *err ? err : strerror(-rc));
 			return rc;
 		}
 	}
 	return 0;
+}
+
+/** add_hooks - their paths are the user's, relative to where weir was started */
+static int add_hooks(struct relay *r, const struct worker_args *args)
+{
+	int cwd = args->cwd_fd, rc;
+
+	if (args->cfg->n_hooks && cwd >= 0 && fchdir(cwd))
+		log_debug("the directory that weir was started in is out of reach");
+	rc = add_all(r, args->cfg);
+	close_fd(&cwd);
+	return chdir("/") ? -errno : rc;
+}
+
+/* What hooks ask of their surroundings (struct hook_env) */
+
+static void hook_sees(void *ctx, const struct flow *f, struct hook_view *v)
+{
+	const struct worker *w = ctx;
+
+	*v = relay_view(&w->ic.relay, f);
+}
+
+static uint64_t hook_now(void *ctx)
+{
+	const struct worker *w = ctx;
+
+	return w->ic.relay.now;
+}
+
+static struct hook_env hook_env(struct worker *w)
+{
+	return (struct hook_env){
+		.view = hook_sees,
+		.clock = clock_mono_ns,
+		.now = hook_now,
+		.limit = w->args->cfg->flow_buffer,
+		.total = w->args->cfg->total_buffer,
+		.ctx = w,
+	};
 }
 
 static struct timers_config timers_of(const struct config *cfg)
@@ -515,6 +555,7 @@ static int make_tables(struct worker *w)
 		.max_flows = a->cfg->max_flows,
 		.shared = a->shared_flows,
 	};
+	const struct hook_env he = hook_env(w);
 	struct relay *r = &w->ic.relay;
 
 	netsock_dgram_beside(a->sandbox->beside);
@@ -524,7 +565,7 @@ static int make_tables(struct worker *w)
 		.cfg = a->cfg,
 		.flows = flow_table_new(&fc),
 		.timers = timers_new(&tc, flow_table_entries(a->cfg->max_flows)),
-		.hooks = hook_chain_new(),
+		.hooks = hook_chain_new(&he),
 		.names = names_new(WORKER_NAMES_MAX, a->shared_names),
 		.socks = netsock_set_new(),
 		.sink = &w->sink,
@@ -573,7 +614,7 @@ static int set_up(struct worker *w)
 	mallopt(M_TOP_PAD, 1 << 20);
 	rc = make_tables(w);
 	if (!rc)
-		rc = add_hooks(&w->ic.relay, w->args->cfg);
+		rc = add_hooks(&w->ic.relay, w->args);
 	if (!rc)
 		rc = make_stack(w);
 	if (!rc)
@@ -633,6 +674,7 @@ int worker_main(const struct worker_args *args)
 		log_error("worker cannot give up its privileges: %s", err);
 		return 1;
 	}
+	hook_chain_locked(w.ic.relay.hooks);
 	open_gates(&w);
 	while (!w.stopping)
 		turn(&w);

@@ -13,10 +13,11 @@
 
 struct worker_args {
 	const struct config *cfg;
-	const struct sandbox *sandbox;	 /* tun_fd, dns sockets, addresses, offloads */
-	int ipc_fd;			 /* SEQPACKET to the supervisor */
-	void *shared_flows;		 /* flow_table_shared_size(cfg->max_flows) bytes */
-	void *shared_names;		 /* names_shared_size(WORKER_NAMES_MAX) bytes */
+	const struct sandbox *sandbox; /* tun_fd, dns sockets, addresses, offloads */
+	int ipc_fd;		       /* SEQPACKET to the supervisor */
+	int cwd_fd;	    /* where weir was started: paths of hooks are relative to it; or -1 */
+	void *shared_flows; /* flow_table_shared_size(cfg->max_flows) bytes */
+	void *shared_names; /* names_shared_size(WORKER_NAMES_MAX) bytes */
 	const struct isolate_user *user; /* NULL: stay who we are */
 	bool tell_open;			 /* IPC_FLOW_OPEN wanted */
 };

@@ -134,13 +134,14 @@ static _Noreturn void worker_child(const struct workerctl *w, int ipc_fd)
 		.cfg = w->env.cfg,
 		.sandbox = s,
 		.ipc_fd = ipc_fd,
+		.cwd_fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC),
 		.shared_flows = w->flows,
 		.shared_names = w->names,
 		.user = w->env.user,
 		.tell_open = w->env.cfg->live,
 	};
-	int keep[3 + 2 * SANDBOX_DNS_MAX] = {2, ipc_fd, s->tun_fd};
-	size_t n = 3;
+	int keep[4 + 2 * SANDBOX_DNS_MAX] = {2, ipc_fd, s->tun_fd, args.cwd_fd};
+	size_t n = 4;
 
 	for (unsigned i = 0; i < s->n_dns; i++) {
 		keep[n++] = s->dns[i].udp_fd;

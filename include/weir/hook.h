@@ -173,11 +173,17 @@ struct weir_host {
 	/**
 	 * inject - from any callback: @data go on in @dir, behind what this hook has accepted
 	 *
-	 * Bytes of a stream, or one datagram. Copied. -ENOBUFS when the flow's buffer is full.
+	 * Within payload() of @dir: behind what this call accepts. Bytes of a stream, or one
+	 * datagram, which the hooks behind this one see like any other. Copied. -ENOBUFS when the
+	 * flow's buffer is full, -EPIPE behind close(), -EOPNOTSUPP for an echo.
 	 */
 	int (*inject)(struct weir_flow *f, enum weir_dir dir, const void *data, size_t len);
-	/** close - end direction @dir in order behind what this hook has injected; later payload of
-	 * it is accepted and forgotten. With both directions closed the flow ends. */
+	/**
+	 * close - end direction @dir of a stream in order, behind what this hook has accepted and
+	 * injected; later payload of it is accepted and forgotten
+	 *
+	 * Within payload() of @dir: behind what this call accepts.
+	 */
 	int (*close)(struct weir_flow *f, enum weir_dir dir);
 	/** resume - after WEIR_PEND: show the direction's bytes (or the datagram) again */
 	void (*resume)(struct weir_flow *f, enum weir_dir dir);
@@ -205,7 +211,7 @@ struct weir_host {
 	void (*log)(struct weir_hook_ref *hook, struct weir_flow *f, enum weir_log level,
 		    const char *text);
 	/** now - monotonic time of this turn of the loop, ns */
-	uint64_t (*now)(void);
+	uint64_t (*now)(struct weir_hook_ref *hook);
 	/** timer - call @fn once in @ms; NULL when there is no memory. It frees itself after @fn */
 	struct weir_timer *(*timer)(struct weir_hook_ref *hook, unsigned ms, void (*fn)(void *ctx),
 				    void *ctx);

@@ -1,89 +1,79 @@
 /* SPDX-License-Identifier: MIT */
 /* count: accepts everything and counts it; the cheapest hook there is, and the benchmarks' one. */
-#include "hook.h"
-
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-struct count_state {
+#include "weir/hook.h"
+
+struct count {
 	uint64_t flows;
 	struct {
 		uint64_t chunks, datagrams, bytes;
 	} dir[2];
 };
 
-static void *count_load(const char *args, const char **err)
+static void *count_load(const struct weir_host *host, struct weir_hook_ref *ref, const char **err)
 {
-	struct count_state *s;
+	struct count *c = calloc(1, sizeof(*c));
 
-	if (args) {
-		*err = "it takes no arguments";
-		return NULL;
-	}
-	s = calloc(1, sizeof(*s));
-	if (!s)
+	(void)host;
+	(void)ref;
+	if (!c)
 		*err = "out of memory";
-	return s;
+	return c;
 }
 
-static int count_open(void *state, const struct hook_view *v, void **fstate)
+static int count_open(void *state, struct weir_flow *f, const struct weir_info *info)
 {
-	struct count_state *s = state;
+	struct count *c = state;
 
-	(void)v;
-	(void)fstate;
-	s->flows++;
-	return 0;
+	(void)f;
+	(void)info;
+	c->flows++;
+	return WEIR_PASS;
 }
 
-static ssize_t count_chunk(void *state, void *fstate, const struct hook_view *v, enum hook_dir dir,
-			   const uint8_t *data, size_t len, bool last)
+static int64_t count_payload(void *state, struct weir_flow *f, const struct weir_payload *p)
 {
-	struct count_state *s = state;
+	struct count *c = state;
 
-	(void)fstate;
-	(void)v;
-	(void)data;
-	(void)last;
-	s->dir[dir].chunks += len != 0; /* the bare end of a stream is not a chunk */
-	s->dir[dir].bytes += len;
-	return (ssize_t)len;
+	(void)f;
+	c->dir[p->dir].chunks += p->len != 0; /* the bare end of a stream is not a chunk */
+	c->dir[p->dir].bytes += p->len;
+	return (int64_t)p->len;
 }
 
-static int count_datagram(void *state, void *fstate, const struct hook_view *v, enum hook_dir dir,
-			  const uint8_t *data, size_t len)
+static int count_datagram(void *state, struct weir_flow *f, const struct weir_datagram *d)
 {
-	struct count_state *s = state;
+	struct count *c = state;
 
-	(void)fstate;
-	(void)v;
-	(void)data;
-	s->dir[dir].datagrams++;
-	s->dir[dir].bytes += len;
-	return 0;
+	(void)f;
+	c->dir[d->dir].datagrams++;
+	c->dir[d->dir].bytes += d->len;
+	return WEIR_PASS;
 }
 
 static void count_report(void *state, char *line, size_t size)
 {
-	const struct count_state *s = state;
+	const struct count *c = state;
 
 	snprintf(line, size,
-		 "%llu flows; up %llu chunks, %llu datagrams, %llu bytes; "
-		 "down %llu chunks, %llu datagrams, %llu bytes",
-		 (unsigned long long)s->flows, (unsigned long long)s->dir[HOOK_UP].chunks,
-		 (unsigned long long)s->dir[HOOK_UP].datagrams,
-		 (unsigned long long)s->dir[HOOK_UP].bytes,
-		 (unsigned long long)s->dir[HOOK_DOWN].chunks,
-		 (unsigned long long)s->dir[HOOK_DOWN].datagrams,
-		 (unsigned long long)s->dir[HOOK_DOWN].bytes);
+		 "%" PRIu64 " flows; up %" PRIu64 " chunks, %" PRIu64 " datagrams, %" PRIu64
+		 " bytes; down %" PRIu64 " chunks, %" PRIu64 " datagrams, %" PRIu64 " bytes",
+		 c->flows, c->dir[WEIR_UP].chunks, c->dir[WEIR_UP].datagrams, c->dir[WEIR_UP].bytes,
+		 c->dir[WEIR_DOWN].chunks, c->dir[WEIR_DOWN].datagrams, c->dir[WEIR_DOWN].bytes);
 }
 
-const struct hook_ops hook_count = {
+static const struct weir_hook hook = {
+	WEIR_HOOK_HEAD,
 	.name = "count",
+	.help = "accepts everything and counts it",
 	.load = count_load,
 	.unload = free,
-	.open = count_open,
-	.chunk = count_chunk,
+	.flow_open = count_open,
+	.payload = count_payload,
 	.datagram = count_datagram,
 	.report = count_report,
 };
+WEIR_HOOK(hook)

@@ -65,7 +65,10 @@ static struct {
 	uint64_t token;
 	int n_rearm;
 	bool rearm_out;
-	int hook_open, n_hooked, n_hook_up;
+	int hook_open, n_hooked, n_hook_up, resumed;
+	bool hook_late_block;
+	struct hook_dgram taken;
+	char made[8];
 	int n_asked, n_ended, n_opened_flows, n_learnt, n_notices;
 	char notice[160]; /* the last one */
 	struct flow *asked[LOG_MAX];
@@ -233,33 +236,54 @@ void icmp_send_error_tuple(const struct stack_sink *sink, uint8_t proto, const s
 		.e = *e, .app = *app, .net = *net, .proto = proto, .ident = ident, .len = len};
 }
 
-int hook_chain_open(struct hook_chain *c, struct flow *f, const struct hook_view *v)
+int hook_chain_open(struct hook_chain *c, struct flow *f)
 {
 	(void)c;
 	(void)f;
-	(void)v;
 	return w.hook_open;
 }
 
-void hook_chain_close(struct hook_chain *c, struct flow *f, const struct hook_view *v)
+void hook_chain_close(struct hook_chain *c, struct flow *f)
 {
 	(void)c;
 	(void)f;
-	(void)v;
 }
 
-/* 'D': drop this one, 'B': block the flow */
-int hook_chain_datagram(struct hook_chain *c, struct flow *f, const struct hook_view *v,
-			enum hook_dir dir, const uint8_t *data, size_t len)
+/* 'D': drop this one, 'B': block the flow, 'R': another in its place, 'T': taken, see below */
+int hook_chain_datagram(struct hook_chain *c, struct flow *f, enum hook_dir dir,
+			struct hook_dgram *d)
 {
+	const char what = d->len ? (char)d->data[0] : '\0';
+
 	(void)c;
-	(void)v;
 	weir_assert(f->rec->state == FLOW_OPEN);
 	w.n_hooked++;
 	w.n_hook_up += dir == HOOK_UP;
-	if (len && data[0] == 'B')
+	if (what == 'R') {
+		strcpy(w.made, "other");
+		d->data = (const uint8_t *)w.made;
+		d->len = 5;
+	}
+	if (what == 'T')
+		w.taken = *d;
+	return what == 'B' ? HOOK_BLOCK : what == 'D' ? HOOK_DROP : what == 'T' ? HOOK_TAKEN : 0;
+}
+
+/* what was taken comes once w.resumed says so, as "late"; its other marks stay */
+int hook_chain_next_datagram(struct flow *f, enum hook_dir dir, struct hook_dgram *d)
+{
+	(void)f;
+	(void)dir;
+	if (w.hook_late_block)
 		return HOOK_BLOCK;
-	return len && data[0] == 'D';
+	if (!w.resumed)
+		return 0;
+	w.resumed--;
+	strcpy(w.made, "late");
+	*d = w.taken;
+	d->data = (const uint8_t *)w.made;
+	d->len = 4;
+	return 1;
 }
 
 int names_learn(struct names *n, const uint8_t *msg, size_t len, uint64_t now)

@@ -4,7 +4,8 @@
  * what, when, and every byte exactly once.
  *
  * LINK: src/relay_tcp.o src/relay_tcp_pump.o src/relay_tcp_alive.o src/relay.o src/flow.o
- * LINK: src/timers.o src/hook.o src/dest.o src/packet.o src/dnsstream.o stack/pktbuf.o
+ * LINK: src/hook.o src/hook_call.o src/hook_stream.o src/hook_dgram.o src/hook_host.o
+ * LINK: src/hook_load.o src/timers.o src/dest.o src/packet.o src/dnsstream.o stack/pktbuf.o
  * LINK: src/base/addr.o src/base/hash.o src/base/log.o src/base/util.o src/base/clock.o
  */
 #include "relay.h"
@@ -16,6 +17,7 @@
 
 #include "../lib/tap.h"
 #include "base/util.h"
+#include "owner.h"
 
 /* --- fakes --------------------------------------------------------------------------- */
 
@@ -389,7 +391,7 @@ __attribute__((format(printf, 3, 4))) static void fake_notice(void *ctx, const c
 	notices++;
 }
 
-static const char *hook_err;
+static char hook_err[256];
 
 /* A hook that accepts as many bytes as it is told, and can block. */
 static struct {
@@ -398,8 +400,15 @@ static struct {
 	size_t seen[2];
 } picky;
 
-static void setup(void)
+static void view(void *ctx, const struct flow *f, struct hook_view *v)
 {
+	(void)ctx;
+	*v = relay_view(&r, f);
+}
+
+static void setup_buffer(size_t flow_buffer)
+{
+	const struct hook_env env = {.view = view, .limit = flow_buffer};
 	const struct timers_config tc = {.tcp_closing = 240000000000ULL,
 					 .owner_wait = 1000000000ULL};
 	const struct flow_table_config fc = {.max_flows = 16};
@@ -414,13 +423,13 @@ static void setup(void)
 	fake_engine_memory = fake_unacked = 0;
 	cfg = (struct config){.max_flows = 16,
 			      .max_half_open = 8,
-			      .flow_buffer = 1 << 20,
+			      .flow_buffer = flow_buffer,
 			      .total_buffer = 1 << 24};
 	r = (struct relay){
 		.cfg = &cfg,
 		.flows = flow_table_new(&fc),
 		.timers = timers_new(&tc, 16),
-		.hooks = hook_chain_new(),
+		.hooks = hook_chain_new(&env),
 		.now = 1000000000ULL,
 		.mtu = 1500,
 		.ask_owner = fake_ask,
@@ -429,6 +438,11 @@ static void setup(void)
 		.flow_opened = fake_opened,
 	};
 	relay_tcp_init(&r);
+}
+
+static void setup(void)
+{
+	setup_buffer(1 << 20);
 }
 
 static void free_one(void *ctx, struct flow *f)
@@ -899,31 +913,50 @@ static void keepalive_is_the_peers_answer(void)
 
 /* --- hooks: every byte once, whatever is accepted when -------------------------------------- */
 
-static ssize_t picky_chunk(void *state, void *fstate, const struct hook_view *v, enum hook_dir dir,
-			   const uint8_t *data, size_t len, bool last)
+static int64_t picky_chunk(void *state, struct weir_flow *wf, const struct weir_payload *p)
 {
-	size_t most = picky.most ? (size_t)rand() % picky.most : len;
-	size_t n = last ? len : MIN(len, most);
+	const unsigned dir = p->dir;
+	const uint8_t *data = p->data;
+	size_t most = picky.most ? (size_t)rand() % picky.most : p->len;
+	size_t n = p->flags & WEIR_LAST ? p->len : MIN(p->len, most);
 
 	(void)state;
-	(void)fstate;
-	(void)v;
+	(void)wf;
 	if (picky.block)
-		return HOOK_BLOCK;
+		return WEIR_BLOCK;
 	if (picky.none)
 		return 0;
 	for (size_t i = 0; i < n; i++) {
-		unsigned seed = dir == HOOK_UP ? 1 : 2;
+		unsigned seed = dir == WEIR_UP ? 1 : 2;
 
 		if (data[i] != (uint8_t)(((picky.seen[dir] + i) * 31 + seed) % 251))
-			return HOOK_BLOCK;
+			return WEIR_BLOCK;
 	}
 	picky.seen[dir] += n;
-	return (ssize_t)n;
+	return (int64_t)n;
 }
 
-/* Stands in for the shipped hook, whose object is not linked. */
-const struct hook_ops hook_count = {.name = "picky", .chunk = picky_chunk};
+static const struct weir_hook picky_hook = {
+	WEIR_HOOK_HEAD,
+	.name = "picky",
+	.payload = picky_chunk,
+};
+
+static void add_picky(void)
+{
+	tap_ok(!hook_chain_add_hook(r.hooks, &picky_hook, NULL, hook_err, sizeof(hook_err)),
+	       "hook added");
+}
+
+const char *owner_why_text(unsigned w)
+{
+	return w ? "unknown" : "known";
+}
+
+const char *owner_source_text(unsigned source)
+{
+	return source ? "bpf" : "sockdiag";
+}
 
 static void random_life(unsigned seed)
 {
@@ -932,7 +965,7 @@ static void random_life(unsigned seed)
 
 	setup();
 	srand(seed);
-	tap_ok(!hook_chain_add(r.hooks, "picky", &hook_err), "hook added");
+	add_picky();
 	picky.most = 1 + (size_t)rand() % 5000;
 	f = opened();
 	conn.piece = 1 + (size_t)rand() % 3000;
@@ -970,9 +1003,8 @@ static void what_a_hook_holds_is_bounded(void)
 {
 	struct flow *f;
 
-	setup();
-	cfg.flow_buffer = 20000;
-	tap_ok(!hook_chain_add(r.hooks, "picky", &hook_err), "hook added");
+	setup_buffer(20000);
+	add_picky();
 	picky.none = true;
 	f = opened();
 	pattern(sock.in, 50000, 2);
@@ -1030,7 +1062,7 @@ static void a_hook_may_block(void)
 	struct flow *f;
 
 	setup();
-	tap_ok(!hook_chain_add(r.hooks, "picky", &hook_err), "hook added");
+	add_picky();
 	f = opened();
 	picky.block = true;
 	conn.rx_len = 10;

@@ -2,8 +2,9 @@
 /*
  * relay: the common part of a flow's life, with the real flow table, timers and hooks, and
  * names that only count.
- * LINK: src/relay.o src/flow.o src/timers.o src/hook.o src/base/hash.o src/base/util.o
- * LINK: src/base/log.o src/base/addr.o src/base/clock.o
+ * LINK: src/relay.o src/flow.o src/timers.o src/base/hash.o src/base/util.o
+ * LINK: src/hook.o src/hook_call.o src/hook_stream.o src/hook_dgram.o src/hook_host.o
+ * LINK: src/hook_load.o src/base/log.o src/base/addr.o src/base/clock.o
  */
 #include "relay.h"
 
@@ -46,25 +47,48 @@ const char *names_text(const struct names *n, uint32_t slot)
 	return slot == 3 ? "example.org" : "wrong";
 }
 
-static int hook_blocks, hook_closed;
+static int hook_answer, hook_closed;
+static struct weir_flow *hook_flow;
+static const struct weir_host *hook_weir;
 static const char *hook_host;
 
-static int fake_open(void *state, const struct hook_view *v, void **fstate)
+static int fake_open(void *state, struct weir_flow *wf, const struct weir_info *info)
 {
 	(void)state;
-	(void)fstate;
-	hook_host = v->host;
-	return hook_blocks ? HOOK_BLOCK : 0;
+	hook_flow = wf;
+	hook_host = info->host;
+	return hook_answer;
 }
 
-static void fake_close(void *state, void *fstate, const struct hook_view *v)
+static void fake_close(void *state, struct weir_flow *wf, const struct weir_info *info)
 {
 	(void)state;
-	(void)fstate;
-	hook_closed += v->rec->reason != FLOW_ENDED_NOT;
+	(void)wf;
+	hook_closed += info->reason != NULL;
 }
 
-const struct hook_ops hook_count = {.name = "count", .open = fake_open, .close = fake_close};
+static void *fake_load(const struct weir_host *host, struct weir_hook_ref *ref, const char **err)
+{
+	(void)ref;
+	(void)err;
+	hook_weir = host;
+	return &hook_weir;
+}
+
+static const struct weir_hook hook = {
+	WEIR_HOOK_HEAD,		.name = "fake",		  .load = fake_load,
+	.flow_open = fake_open, .flow_close = fake_close,
+};
+
+const char *owner_why_text(unsigned w)
+{
+	return w ? "unknown" : "known";
+}
+
+const char *owner_source_text(unsigned source)
+{
+	return source ? "bpf" : "sockdiag";
+}
 
 static int asked, notices, ended;
 static char notice_what[32];
@@ -272,30 +296,72 @@ static void test_block(void)
 {
 	struct flow *f = make(IPPROTO_TCP, 1);
 
-	hook_blocks = 1;
+	hook_answer = WEIR_BLOCK;
 	tap_is(relay_flow_owned(&r, f), HOOK_BLOCK, "a hook may block a flow when it is judged");
 	tap_ok(f->rec->verdict == 1 && f->rec->state == FLOW_JUDGED,
 	       "the verdict is in the record");
 	hook_closed = 0;
 	end(f, FLOW_ENDED_BLOCKED);
 	tap_is(hook_closed, 1, "its hooks are closed all the same");
-	hook_blocks = 0;
+	hook_answer = 0;
+}
+
+/** test_pend - a hook does not know yet: the flow waits, and is woken */
+static void test_pend(void)
+{
+	struct flow *f = make(IPPROTO_TCP, 1);
+
+	hook_answer = WEIR_PEND;
+	tap_is(relay_flow_owned(&r, f), HOOK_PEND, "a hook may let a flow wait");
+	tap_ok(f->rec->state == FLOW_OWNED && relay_owner_pending(f) && !timers_next(r.timers),
+	       "its owner is known, and yet nothing may pass");
+	tap_is(relay_flow_owned(&r, f), HOOK_PEND, "asked again it still waits");
+	tap_ok(!hook_chain_woken(r.hooks), "nobody is woken");
+	hook_weir->decide(hook_flow, WEIR_PASS);
+	tap_ok(hook_chain_woken(r.hooks) == f && !hook_chain_woken(r.hooks),
+	       "a decision wakes it, once");
+	tap_ok(!relay_flow_owned(&r, f) && f->rec->state == FLOW_JUDGED && !f->rec->verdict,
+	       "and it goes on");
+	hook_weir->decide(hook_flow, WEIR_BLOCK);
+	tap_ok(hook_chain_woken(r.hooks) == f && hook_chain_run(f, HOOK_UP) == HOOK_BLOCK &&
+		       f->rec->verdict,
+	       "until the hook decides to end it");
+	end(f, FLOW_ENDED_BLOCKED);
+	f = make(IPPROTO_UDP, 1);
+	tap_is(relay_flow_owned(&r, f), HOOK_PEND, "another one waits");
+	hook_weir->decide(hook_flow, WEIR_DROP);
+	tap_ok(hook_chain_woken(r.hooks) == f && relay_flow_owned(&r, f) == HOOK_DROP &&
+		       f->rec->verdict,
+	       "and is dropped");
+	hook_weir->decide(hook_flow, WEIR_PASS);
+	end(f, FLOW_ENDED_BLOCKED);
+	tap_ok(!hook_chain_woken(r.hooks), "one that has ended is not woken");
+	hook_answer = 0;
+}
+
+static void view(void *ctx, const struct flow *f, struct hook_view *v)
+{
+	(void)ctx;
+	*v = relay_view(&r, f);
 }
 
 int main(void)
 {
 	const struct timers_config times = {.udp_idle = 300 * SEC, .owner_wait = SEC};
 	const struct flow_table_config table = {.max_flows = cfg.max_flows};
-	const char *err;
+	const struct hook_env env = {.view = view};
+	char err[256];
 
 	r.flows = flow_table_new(&table);
 	r.timers = timers_new(&times, cfg.max_flows);
-	r.hooks = hook_chain_new();
-	hook_chain_add(r.hooks, "count", &err);
+	r.hooks = hook_chain_new(&env);
+	if (hook_chain_add_hook(r.hooks, &hook, NULL, err, sizeof(err)))
+		return 1;
 	test_life();
 	test_timers();
 	test_bounds();
 	test_block();
+	test_pend();
 	test_evict();
 	test_all_back();
 	hook_chain_free(r.hooks);
