@@ -97,21 +97,25 @@ static size_t host_copy(char *out, const char *name, size_t len)
 	return len;
 }
 
-/** host_is_name - labels of 1 to 63 bytes, with dots between them */
+/** host_is_name - labels of 1 to 63 bytes, with dots between them; the last one is no number */
 static bool host_is_name(const char *name, size_t len)
 {
 	size_t label = 0;
+	bool number = true;
 
 	for (size_t i = 0; i < len; i++) {
 		if (name[i] == '.') {
 			if (!label)
 				return false;
 			label = 0;
+			number = true;
 		} else if (!is_host_byte(name[i]) || ++label > LABEL_MAX) {
 			return false;
+		} else {
+			number = number && name[i] >= '0' && name[i] <= '9';
 		}
 	}
-	return label > 0;
+	return label && !number;
 }
 
 static uint64_t labels_bit(unsigned labels)
@@ -166,28 +170,49 @@ static int pool_add(struct nameset_build *b, const char *text, size_t len, uint8
 	return 0;
 }
 
-static int add_host(struct nameset_build *b, const char *name, size_t len)
-{
-	uint8_t what = ENTRY_SELF;
+/** struct host - an entry, as it is kept */
+struct host {
 	char text[NAME_MAX_LEN];
+	size_t len;
+	uint8_t what;
+};
 
+static int host_parse(struct host *h, const char *name, size_t len)
+{
+	h->what = ENTRY_SELF;
 	if (len > 1 && name[0] == '.') {
-		what = ENTRY_SELF | ENTRY_BELOW;
+		h->what = ENTRY_SELF | ENTRY_BELOW;
 		name++;
 		len--;
 	} else if (len > 2 && name[0] == '*' && name[1] == '.') {
-		what = ENTRY_BELOW;
+		h->what = ENTRY_BELOW;
 		name += 2;
 		len -= 2;
 	}
-	len = host_copy(text, name, len);
-	if (!host_is_name(text, len))
+	h->len = host_copy(h->text, name, len);
+	return host_is_name(h->text, h->len) ? 0 : -EINVAL;
+}
+
+bool nameset_is_host(const char *name, size_t len)
+{
+	struct host h;
+
+	return !host_parse(&h, name, len);
+}
+
+static int add_host(struct nameset_build *b, const char *name, size_t len)
+{
+	uint64_t labels;
+	struct host h;
+
+	if (host_parse(&h, name, len))
 		return -EINVAL;
-	if (what & ENTRY_SELF)
-		b->head.self_labels |= labels_bit(count_labels(text, len));
-	if (what & ENTRY_BELOW)
-		b->head.below_labels |= labels_bit(count_labels(text, len));
-	return pool_add(b, text, len, what);
+	labels = labels_bit(count_labels(h.text, h.len));
+	if (h.what & ENTRY_SELF)
+		b->head.self_labels |= labels;
+	if (h.what & ENTRY_BELOW)
+		b->head.below_labels |= labels;
+	return pool_add(b, h.text, h.len, h.what);
 }
 
 int nameset_build_add(struct nameset_build *b, const char *name, size_t len)

@@ -27,6 +27,9 @@ enum nameset_kind { NAMESET_HOSTS, NAMESET_TEXTS };
 
 struct nameset_build;
 
+/** nameset_is_host - can it be an entry of a set of host names? */
+bool nameset_is_host(const char *name, size_t len);
+
 /**
  * nameset_build_new - an empty set; NULL: no memory
  * @key: of the hash, so that who writes the list can't aim at one place of the table

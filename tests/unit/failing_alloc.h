@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 static long fail_in; /* the how manieth allocation from now fails; 0 = none */
 
