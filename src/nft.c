@@ -153,7 +153,7 @@ static bool name_is_plain(const char *table)
 }
 
 /** table_ask - 0: it exists, -ENOENT, -errno */
-static int table_ask(struct nft *n, const char *table)
+static int table_ask(struct nft *n, uint8_t family, const char *table)
 {
 	struct nlmsghdr *nlh =
 		nlmsg_request(&n->nl, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, NLM_F_ACK);
@@ -161,7 +161,7 @@ static int table_ask(struct nft *n, const char *table)
 
 	if (!name_is_plain(table))
 		return -EINVAL;
-	g->nfgen_family = NFPROTO_INET;
+	g->nfgen_family = family;
 	g->version = NFNETLINK_V0;
 	mnl_attr_put_strz(nlh, NFTA_TABLE_NAME, table);
 	return nlmsg_talk(&n->nl, nlh, NULL, NULL);
@@ -169,20 +169,30 @@ static int table_ask(struct nft *n, const char *table)
 
 bool nft_table_exists(struct nft *n, const char *table)
 {
-	return table_ask(n, table) == 0;
+	return table_ask(n, NFPROTO_INET, table) == 0;
+}
+
+static int family_delete(struct nft *n, uint8_t family, const char *name, const char *table)
+{
+	char text[NFT_TABLE_MAXNAMELEN + 32], err[128];
+	int r = table_ask(n, family, table);
+
+	if (r)
+		return r;
+	snprintf(text, sizeof(text), "delete table %s %s", name, table);
+	r = nft_apply(n, text, err, sizeof(err));
+	/* somebody else may have been faster */
+	return r && table_ask(n, family, table) == -ENOENT ? -ENOENT : r;
 }
 
 int nft_table_delete(struct nft *n, const char *table)
 {
-	char text[NFT_TABLE_MAXNAMELEN + 32], err[128];
-	int r = table_ask(n, table);
+	const int inet = family_delete(n, NFPROTO_INET, "inet", table);
+	const int netdev = family_delete(n, NFPROTO_NETDEV, "netdev", table);
 
-	if (r)
-		return r;
-	snprintf(text, sizeof(text), "delete table inet %s", table);
-	r = nft_apply(n, text, err, sizeof(err));
-	/* somebody else may have been faster */
-	return r && table_ask(n, table) == -ENOENT ? -ENOENT : r;
+	if (inet && inet != -ENOENT)
+		return inet;
+	return netdev == -ENOENT ? inet : netdev;
 }
 
 /* --- elements ------------------------------------------------------------------------- */

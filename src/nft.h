@@ -16,8 +16,13 @@ int nft_open(struct nft **out);
 void nft_close(struct nft *n);
 /** nft_apply - all of @text or nothing; 0, or -EINVAL with one line in @err */
 int nft_apply(struct nft *n, const char *text, char *err, size_t errsize);
-/** nft_table_delete - `inet @table`; 0, -ENOENT, -errno; @table: letters, digits and _ only */
+/**
+ * nft_table_delete - `inet @table` and `netdev @table`; @table: letters, digits and _ only
+ *
+ * 0, -ENOENT (there is neither), -errno.
+ */
 int nft_table_delete(struct nft *n, const char *table);
+/** nft_table_exists - of family inet */
 bool nft_table_exists(struct nft *n, const char *table);
 
 /** struct nft_id - an element of a set of numbers of 64 bits, as those of cgroups are */

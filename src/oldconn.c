@@ -20,19 +20,20 @@
 
 #define CONNECTIONS_MAX 100000 /* more than a host has; sets of this size load within a second */
 #define ELEMENTS	500    /* of one nft command */
-#define WATCH_BUFFER	(1 << 20)
 
 /* What has a peer and may still send of its own accord. */
 #define STATES_OPEN                                                                                \
 	(1U << TCP_ESTABLISHED | 1U << TCP_FIN_WAIT1 | 1U << TCP_FIN_WAIT2 |                       \
 	 1U << TCP_CLOSE_WAIT | 1U << TCP_LAST_ACK | 1U << TCP_CLOSING)
-#define STATES_CONNECTING (1U << TCP_SYN_SENT | 1U << TCP_SYN_RECV)
+#define STATES_CONNECTING  (1U << TCP_SYN_SENT | 1U << TCP_SYN_RECV)
+#define STATES_UNCONNECTED (1U << TCP_CLOSE) /* of UDP */
 
 enum member { NOTED, IN_SET, ENDED, GONE }; /* ENDED: in the set still */
 
 struct entry {
 	struct addrport local, peer;
 	enum member member;
+	bool seen; /* by oldconn_check() */
 };
 
 struct oldconn {
@@ -40,7 +41,6 @@ struct oldconn {
 		*e; /* sorted, so that the end of any socket of the host is looked up at once */
 	size_t n, room;
 	size_t ended; /* ENDED or GONE */
-	struct mnl_socket *watch;
 };
 
 /* --- the kernel's list -------------------------------------------------------------- */
@@ -63,10 +63,12 @@ static bool parse(const struct nlmsghdr *nlh, struct oldconn_sock *s)
 		.uid = m->idiag_uid,
 		.state = m->idiag_state,
 	};
-	return !addr_is_loopback(&s->peer.addr) && s->peer.port;
+	return true;
 }
 
 struct dump {
+	uint8_t proto;
+	bool (*fits)(const struct oldconn_sock *s);
 	int (*each)(void *ctx, const struct oldconn_sock *s);
 	void *ctx;
 	int stopped;
@@ -77,7 +79,7 @@ static int dump_one(const struct nlmsghdr *nlh, void *data)
 	struct dump *d = data;
 	struct oldconn_sock s;
 
-	if (!d->stopped && parse(nlh, &s))
+	if (!d->stopped && parse(nlh, &s) && d->fits(&s))
 		d->stopped = d->each(d->ctx, &s);
 	return MNL_CB_OK; /* to the end, else the rest would be the next request's answer */
 }
@@ -94,7 +96,7 @@ static int dump_family(struct mnl_socket *nl, uint8_t family, uint32_t states, s
 	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	req = mnl_nlmsg_put_extra_header(nlh, sizeof(*req));
 	req->sdiag_family = family;
-	req->sdiag_protocol = IPPROTO_TCP;
+	req->sdiag_protocol = d->proto;
 	req->idiag_states = states;
 	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
 		return -errno;
@@ -109,20 +111,56 @@ static int dump_family(struct mnl_socket *nl, uint8_t family, uint32_t states, s
 	return d->stopped;
 }
 
-int oldconn_dump(bool connecting, int (*each)(void *ctx, const struct oldconn_sock *s), void *ctx)
+static int dump_all(uint32_t states, struct dump *d)
 {
-	const uint32_t states = STATES_OPEN | (connecting ? STATES_CONNECTING : 0);
-	struct dump d = {.each = each, .ctx = ctx};
 	struct mnl_socket *nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
 	int rc;
 
 	if (!nl)
 		return -errno;
-	rc = dump_family(nl, AF_INET, states, &d);
+	rc = dump_family(nl, AF_INET, states, d);
 	if (!rc)
-		rc = dump_family(nl, AF_INET6, states, &d);
+		rc = dump_family(nl, AF_INET6, states, d);
 	mnl_socket_close(nl);
 	return rc;
+}
+
+static bool has_peer(const struct oldconn_sock *s)
+{
+	return s->peer.port && !addr_is_loopback(&s->peer.addr);
+}
+
+int oldconn_dump(bool connecting, int (*each)(void *ctx, const struct oldconn_sock *s), void *ctx)
+{
+	struct dump d = {.proto = IPPROTO_TCP, .fits = has_peer, .each = each, .ctx = ctx};
+
+	return dump_all(STATES_OPEN | (connecting ? STATES_CONNECTING : 0), &d);
+}
+
+static bool hears_strangers(const struct oldconn_sock *s)
+{
+	return !s->peer.port && s->local.port && !addr_is_loopback(&s->local.addr);
+}
+
+struct looking {
+	bool (*wanted)(void *ctx, const struct oldconn_sock *s);
+	void *ctx;
+};
+
+static int is_wanted(void *ctx, const struct oldconn_sock *s)
+{
+	const struct looking *l = ctx;
+
+	return l->wanted(l->ctx, s);
+}
+
+int oldconn_udp(bool (*wanted)(void *ctx, const struct oldconn_sock *s), void *ctx)
+{
+	struct looking l = {.wanted = wanted, .ctx = ctx};
+	struct dump d = {
+		.proto = IPPROTO_UDP, .fits = hears_strangers, .each = is_wanted, .ctx = &l};
+
+	return dump_all(STATES_UNCONNECTED, &d);
 }
 
 /* --- those that keep their path ------------------------------------------------------- */
@@ -146,43 +184,16 @@ static struct entry *find(const struct oldconn *o, size_t n, const struct oldcon
 	return n ? bsearch(&key, o->e, n, sizeof(key), compare) : NULL;
 }
 
-static struct mnl_socket *watch_open(void)
-{
-	struct mnl_socket *nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	int groups[] = {SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY};
-	int size = WATCH_BUFFER, none = 1;
-
-	if (!nl)
-		return NULL;
-	setsockopt(mnl_socket_get_fd(nl), SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
-	/* An overflow costs a later connection on the same ports its inspection, nothing else. */
-	mnl_socket_setsockopt(nl, NETLINK_NO_ENOBUFS, &none, sizeof(none));
-	for (size_t i = 0; i < ARRAY_SIZE(groups); i++) {
-		if (mnl_socket_setsockopt(nl, NETLINK_ADD_MEMBERSHIP, &groups[i], sizeof(int))) {
-			mnl_socket_close(nl);
-			return NULL;
-		}
-	}
-	return nl;
-}
-
 int oldconn_new(struct oldconn **out)
 {
-	struct oldconn *o = calloc(1, sizeof(*o));
-
-	*out = o;
-	if (!o)
-		return -ENOMEM;
-	o->watch = watch_open();
-	return 0;
+	*out = calloc(1, sizeof(**out));
+	return *out ? 0 : -ENOMEM;
 }
 
 void oldconn_free(struct oldconn *o)
 {
 	if (!o)
 		return;
-	if (o->watch)
-		mnl_socket_close(o->watch);
 	free(o->e);
 	free(o);
 }
@@ -353,35 +364,35 @@ void oldconn_printed(struct oldconn *o)
 
 /* --- the end of each ------------------------------------------------------------------------ */
 
-int oldconn_fd(const struct oldconn *o)
+static int see(void *ctx, const struct oldconn_sock *s)
 {
-	return o->watch ? mnl_socket_get_fd(o->watch) : -1;
+	struct oldconn *o = ctx;
+	struct entry *e = find(o, o->n, s);
+
+	if (e)
+		e->seen = true;
+	return 0;
 }
 
-static int ended_one(const struct nlmsghdr *nlh, void *data)
+int oldconn_check(struct oldconn *o)
 {
-	struct oldconn *o = data;
-	struct oldconn_sock s;
-	struct entry *e = parse(nlh, &s) ? find(o, o->n, &s) : NULL;
+	const size_t before = o->ended;
+	int rc;
 
-	if (e && e->member < ENDED) {
+	if (!oldconn_count(o))
+		return 0;
+	for (size_t i = 0; i < o->n; i++)
+		o->e[i].seen = false;
+	rc = oldconn_dump(true, see, o);
+	for (size_t i = 0; !rc && i < o->n; i++) {
+		struct entry *e = &o->e[i];
+
+		if (e->seen || e->member >= ENDED)
+			continue;
 		e->member = e->member == IN_SET ? ENDED : GONE;
 		o->ended++;
 	}
-	return MNL_CB_OK;
-}
-
-int oldconn_read(struct oldconn *o)
-{
-	const size_t before = o->ended;
-	char buf[16384];
-	ssize_t n;
-
-	if (!o->watch)
-		return 0;
-	while ((n = mnl_socket_recvfrom(o->watch, buf, sizeof(buf))) > 0)
-		mnl_cb_run(buf, (size_t)n, 0, 0, ended_one, o);
-	return n < 0 && errno != EAGAIN && errno != EINTR ? -errno : (int)(o->ended - before);
+	return rc ? rc : (int)(o->ended - before);
 }
 
 /** refill - the sets as they should be; somebody else may have changed them */

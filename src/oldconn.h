@@ -5,7 +5,8 @@
  * A connected socket follows new routing rules with its very next packet, and a stack that
  * has not seen the handshake can do nothing for it. So what sock_diag lists at start goes
  * into sets of weir's nftables table whose members keep the path they had, and leaves them
- * when the kernel says that the socket is gone (a later connection may use the same ports).
+ * when it is no longer listed (a later connection may use the same ports). The kernel could tell of
+ * each socket that ends, but then every user's connection would cost a fifth more.
  */
 #ifndef WEIR_OLDCONN_H
 #define WEIR_OLDCONN_H
@@ -32,9 +33,17 @@ struct oldconn_sock {
  */
 int oldconn_dump(bool connecting, int (*each)(void *ctx, const struct oldconn_sock *s), void *ctx);
 
+/**
+ * oldconn_udp - is there a UDP socket to which strangers can send, and that @wanted takes?
+ *
+ * It is bound, not connected, and not to loopback only; @wanted looks at @local and @uid. 1, 0,
+ * -errno.
+ */
+int oldconn_udp(bool (*wanted)(void *ctx, const struct oldconn_sock *s), void *ctx);
+
 struct oldconn; /* those that keep their path */
 
-/** oldconn_new - watches for sockets that end from now on; 0 or -errno */
+/** oldconn_new - 0 or -errno */
 int oldconn_new(struct oldconn **out);
 void oldconn_free(struct oldconn *o);
 /**
@@ -53,10 +62,8 @@ int oldconn_apply(struct oldconn *o, struct nft *n, const char *table, char *err
 void oldconn_print(const struct oldconn *o, const char *table, FILE *f);
 void oldconn_printed(struct oldconn *o);
 
-/** oldconn_fd - becomes readable when sockets have ended; -1: the kernel does not tell */
-int oldconn_fd(const struct oldconn *o);
-/** oldconn_read - take note of what has ended; returns how many of ours have, or -errno */
-int oldconn_read(struct oldconn *o);
+/** oldconn_check - ask which have ended; returns how many have, or -errno. Cheap for none */
+int oldconn_check(struct oldconn *o);
 /** oldconn_expire - take those out of the sets; cheap when there are none */
 int oldconn_expire(struct oldconn *o, struct nft *n, const char *table, char *err, size_t errsize);
 /** oldconn_count - how many keep their path */

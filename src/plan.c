@@ -22,14 +22,25 @@
  * nftables, two tables, since a crash must leave one and undo the other. weir_guard marks the
  * packets of fail-closed selectors (a chain of type route: a new mark makes the kernel look up
  * the route again) and drops what they send by any other device than weir0 and lo, for a socket
- *that is bound to a device skips routing. It drops in the postrouting hook: in the output hook the
- *device that a packet is seen with is the one from before it was routed again. The socket's cgroup
- *is not to be had there, so what is selected by cgroup is dropped by its mark.
+ * that is bound to a device skips routing. It drops in the postrouting hook: in the output hook
+ * the device that a packet is seen with is the one from before it was routed again. The socket's
+ * cgroup is not to be had there, so what is selected by cgroup is dropped by its mark.
  *
- * A socket that its program has closed has no owner any more in nft's eyes, but may still have data
- * to send (again). So the connection is marked: SELECT by what leaves by weir0 or was selected,
- *OPEN where the selector is fail-open, and packets without an owner follow their connection's mark.
- *PASS on a connection: it came from outside to a local address, its answers keep the way they came.
+ * What everybody pays. Each chain of a hook costs every packet of the host, and connection
+ * tracking (any `ct`, any nat chain) several times as much. So there is no tracking: what has to be
+ * remembered is kept in sets, which only packets of the selected and those without an owner come
+ * to. A chain is there only while it is needed (struct plan, @keep_nft), opens with what tells
+ *those who are not selected, and REPLY is set where weir0 alone is heard, at its ingress.
+ *
+ *	old4/6	connections from before the start, by weir
+ *	in4/6	connections from outside: the answer to their first packet, from a selected owner,
+ *		tells them. Long idle ones are kept, those that have ended are not
+ *	udp4/6	pairs of addresses and ports that have sent datagrams from outside
+ *	ours4/6	TCP connections of the selected by weir0. A socket that its program has closed has
+ *		no owner any more in nft's eyes, but may still have data to send (again), and may
+ *have been bound to another device before. It sends again within TCP_RTO_MAX, 120 s
+ *
+ * The first three get PASS: their answers keep the way they came.
  */
 #include "plan.h"
 
@@ -55,7 +66,13 @@
 #define BOTH_BITS   3U
 #define GUARD_PRIO  90 /* after all filters (0), before source NAT (100) changes addresses */
 #define NO_OWNER    "4294967295"
-#define CHAIN_MARK  "mark" /* name of the chains that give SELECT, less the selector's number */
+#define FEW_RANGES  4 /* for put_unlike_ids() */
+#define DYNAMIC(size, timeout)                                                                     \
+	"\t\tflags dynamic,timeout\n\t\tsize " size "\n\t\ttimeout " timeout "\n"
+#define UNLOOKED   "unlooked" /* a chain for cgroups that cgroupwatch.c has not looked at */
+#define NO_ANSWERS "tcp flags & (syn | ack) != syn | ack"
+#define ANSWERS	   "tcp flags & (syn | ack) == syn | ack"
+#define CHAIN_MARK "mark" /* name of the chains that give SELECT, less the selector's number */
 
 /** struct making - a plan in the making */
 struct making {
@@ -662,16 +679,13 @@ static void put_selector(struct making *m, FILE *f, unsigned index, const char *
 	 */
 	if (sel->kind == SELECT_CGROUP && !strcmp(name, CHAIN_MARK))
 		for (unsigned i = 0; i < m->s->cgroups[sel->cgroup].level; i++)
-			put_lines(m, f, sel, (int)i, "counter drop");
+			put_lines(m, f, sel, (int)i, "goto " UNLOOKED);
 	put_lines(m, f, sel, forwarded ? WHO_FORWARDED : WHO_OWNER, verdict);
 	fputs("\t}\n", f);
 }
 
 /* --- nft: chains ---------------------------------------------------------------------------------
  */
-
-/** enum ct_mark - our bits in a connection's mark; the third value means something else there */
-enum ct_mark { CT_SELECT = PLAN_MARK_SELECT, CT_PASS = PLAN_MARK_PASS, CT_OPEN = 3 };
 
 static void put_has(struct making *m, FILE *f, const char *what, unsigned value)
 {
@@ -694,46 +708,175 @@ static void put_worker_returns(struct making *m, FILE *f)
 	fprintf(f, "\t\tmeta skuid %" PRIu32 " return\n", m->in->worker_uid);
 }
 
-/**
- * put_others_return - who can't be meant by any selector is done with the chain at once
- *
- * The first rule of chains that every packet of this host meets, so that those who are not
- * selected pay for one look at their user. A packet without an owner goes on.
- */
-static void put_others_return(struct making *m, FILE *f)
+/* Which selectors a part of a table is about. */
+typedef bool which_fn(const struct making *m, unsigned i);
+
+static bool is_closed(const struct making *m, unsigned i)
 {
-	static struct id_range all[SELECT_RANGES_MAX];
+	return !m->s->list[i].fail_open;
+}
+
+static bool is_ruled(const struct making *m, unsigned i)
+{
+	return m->p->by_rule[i];
+}
+
+static bool is_any(const struct making *m, unsigned i)
+{
+	(void)m;
+	(void)i;
+	return true;
+}
+
+/** which_has - is there one of @kind, or of any (-1), among those that @which says? */
+static bool which_has(const struct making *m, which_fn *which, int kind)
+{
+	for (unsigned i = 0; i < m->s->n; i++)
+		if (which(m, i) && (kind < 0 || (int)m->s->list[i].kind == kind))
+			return true;
+	return false;
+}
+
+/** ids_of - all users, or groups, of those that @which says; 0: they are not all of @kind */
+static unsigned ids_of(const struct making *m, which_fn *which, enum select_kind kind,
+		       struct id_range *out)
+{
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < m->s->n; i++) {
 		const struct selector *sel = &m->s->list[i];
 
-		if (sel->kind != SELECT_USER || n + sel->ids.n > SELECT_RANGES_MAX)
-			return;
-		memcpy(all + n, m->s->ranges + sel->ids.first, sel->ids.n * sizeof(*all));
+		if (!which(m, i))
+			continue;
+		if (sel->kind != kind || n + sel->ids.n > SELECT_RANGES_MAX)
+			return 0;
+		memcpy(out + n, m->s->ranges + sel->ids.first, sel->ids.n * sizeof(*out));
 		n += sel->ids.n;
 	}
-	n = ranges_merge(all, n);
-	fputs("\t\tmeta skuid != ", f);
-	put_ranges(f, all, n);
-	fputs("return\n", f);
+	return ranges_merge(out, n);
+}
+
+/**
+ * put_unlike_ids - return for ids outside of all of @r
+ *
+ * Few ranges are compared one after another: to look for one in a set of ranges costs more.
+ */
+static void put_unlike_ids(FILE *f, const char *key, const struct id_range *r, unsigned n)
+{
+	if (n > FEW_RANGES) {
+		fprintf(f, "\t\tmeta %s != ", key);
+		put_ranges(f, r, n);
+		fputs("return\n", f);
+		return;
+	}
+	fprintf(f, "\t\tmeta %s != %" PRIu32, key, r[0].lo);
+	if (r[n - 1].hi != r[0].lo)
+		fprintf(f, "-%" PRIu32, r[n - 1].hi);
+	fputs(" return\n", f);
+	for (unsigned i = 1; i < n; i++)
+		fprintf(f, "\t\tmeta %s %" PRIu32 "-%" PRIu32 " return\n", key, r[i - 1].hi + 1,
+			r[i].lo - 1);
+}
+
+/** put_unlike_mark - return for other marks than that of the only selector; sockets keep theirs */
+static bool put_unlike_mark(struct making *m, FILE *f, which_fn *which)
+{
+	const struct selector *sel = &m->s->list[0];
+
+	if (m->s->n != 1 || !which(m, 0) || sel->kind != SELECT_MARK)
+		return false;
+	fprintf(f, "\t\tmeta mark and 0x%08" PRIx32 " != 0x%08" PRIx32 " return\n",
+		sel->mask & ~plan_mark_mask(m->c), sel->mark);
+	return true;
+}
+
+/**
+ * put_others_return - who can't be meant by those that @which says is done with the chain
+ *
+ * The first rule of chains that every packet of this host meets, so that those who are not
+ * selected pay for one look at their user. A packet without an owner goes on. Returns whether
+ * that could be said.
+ */
+static bool put_others_return(struct making *m, FILE *f, which_fn *which)
+{
+	static struct id_range ids[SELECT_RANGES_MAX];
+	unsigned n = ids_of(m, which, SELECT_USER, ids);
+
+	if (n) {
+		put_unlike_ids(f, "skuid", ids, n);
+		return true;
+	}
+	n = ids_of(m, which, SELECT_GROUP, ids);
+	if (n)
+		put_unlike_ids(f, "skgid", ids, n);
+	return n || put_unlike_mark(m, f, which);
+}
+
+static const char *const tuple[] = {
+	"ip saddr . tcp sport . ip daddr . tcp dport",
+	"ip6 saddr . tcp sport . ip6 daddr . tcp dport",
+};
+static const char *const tuple_udp[] = {
+	"ip saddr . udp sport . ip daddr . udp dport",
+	"ip6 saddr . udp sport . ip6 daddr . udp dport",
+};
+static const char *const tuple_udp_back[] = {
+	"ip daddr . udp dport . ip saddr . udp sport",
+	"ip6 daddr . udp dport . ip6 saddr . udp sport",
+};
+
+static char family_of(unsigned v6)
+{
+	return v6 ? '6' : '4';
 }
 
 /** put_kept - connections from before, from outside, and, where asked for, the link's own */
-static void put_kept(struct making *m, FILE *f, const char *verdict)
+static void put_kept(struct making *m, FILE *f, const char *old, const char *in, const char *udp)
 {
-	fprintf(f, "\t\tip saddr . tcp sport . ip daddr . tcp dport @old4 %s\n", verdict);
-	fprintf(f, "\t\tip6 saddr . tcp sport . ip6 daddr . tcp dport @old6 %s\n", verdict);
-	fputs("\t\t", f);
-	put_has(m, f, "ct", CT_PASS);
-	fprintf(f, "%s\n", verdict);
+	for (unsigned v6 = 0; v6 < 2; v6++) {
+		fprintf(f, "\t\t%s @old%c %s\n", tuple[v6], family_of(v6), old);
+		fprintf(f, "\t\t%s @in%c %s\n", tuple[v6], family_of(v6), in);
+		fprintf(f, "\t\t%s @udp%c %s\n", tuple_udp[v6], family_of(v6), udp);
+	}
 	if (!m->c->link_local_pass)
 		return;
 	fprintf(f,
 		"\t\tip daddr { 169.254.0.0/16, 224.0.0.0/4, 255.255.255.255 } %s\n"
 		"\t\tip6 daddr { fe80::/10, ff00::/8 } %s\n"
 		"\t\tfib daddr type broadcast %s\n",
-		verdict, verdict, verdict);
+		old, old, old);
+}
+
+/** takes_root - is who has to be reached on a host in trouble among those that nft selects? */
+static bool takes_root(const struct making *m)
+{
+	for (unsigned i = 0; i < m->s->n; i++) {
+		const struct selector *sel = &m->s->list[i];
+
+		if (sel->kind == SELECT_ALL ||
+		    (sel->kind == SELECT_USER && select_takes_uid(m->s, &sel->ids, 0)))
+			return true;
+	}
+	return false;
+}
+
+/**
+ * learns_answers - has the guard to know servers' answers to connections from outside?
+ *
+ * Not where the worker takes such connections over: then they come from weir0 and are answered by
+ * it. After a crash that has an end, but root's servers must not (chain answers of table weir).
+ */
+static bool learns_answers(const struct making *m)
+{
+	return !m->in->steered || takes_root(m);
+}
+
+/** put_kept_pass - in the output hook: they get PASS, and those from outside are kept on */
+static void put_kept_pass(struct making *m, FILE *f)
+{
+	put_kept(m, f, "goto pass", "goto pass_in", "goto pass_udp");
+	if (learns_answers(m))
+		fputs("\t\t" ANSWERS " goto pass_answer\n", f);
 }
 
 /** uses_cgroup - has @sel anything to do with cgroup @index? */
@@ -786,246 +929,405 @@ static void put_cgroup_sets(struct making *m, FILE *f)
 	}
 }
 
-/** marked - is selector @i marked by nft, in the table of its kind? */
-static bool marked(const struct making *m, unsigned i, bool open)
+/* Of weir_guard, fail-closed; of weir, fail-open: marked by nft there. */
+static bool is_marked_closed(const struct making *m, unsigned i)
 {
-	return !m->p->by_rule[i] && m->s->list[i].fail_open == open;
+	return !m->p->by_rule[i] && !m->s->list[i].fail_open;
 }
 
-/** forwards - does selector @i take what is forwarded, in the table of its kind? */
-static bool forwards(const struct making *m, unsigned i, bool open)
+static bool is_marked_open(const struct making *m, unsigned i)
+{
+	return !m->p->by_rule[i] && m->s->list[i].fail_open;
+}
+
+/** takes_forwarded - does selector @i take what is forwarded? */
+static bool takes_forwarded(const struct making *m, unsigned i)
 {
 	const struct selector *sel = &m->s->list[i];
 
-	if (!m->s->forwarded || sel->fail_open != open)
-		return false;
-	return sel->kind == SELECT_ALL || sel->kind == SELECT_NETNS ||
-	       (sel->kind == SELECT_USER && select_takes_uid(m->s, &sel->ids, 0));
+	return m->s->forwarded &&
+	       (sel->kind == SELECT_ALL || sel->kind == SELECT_NETNS ||
+		(sel->kind == SELECT_USER && select_takes_uid(m->s, &sel->ids, 0)));
 }
 
-/** put_jumps - to chain @name of each selector that @which says; returns whether there was one */
-static bool put_jumps(struct making *m, FILE *f, const char *name, bool open,
-		      bool (*which)(const struct making *m, unsigned i, bool open))
+static bool is_forwarded_closed(const struct making *m, unsigned i)
 {
-	bool any = false;
-
-	for (unsigned i = 0; i < m->s->n; i++) {
-		if (which(m, i, open)) {
-			fprintf(f, "\t\tjump %s%u\n", name, i);
-			any = true;
-		}
-	}
-	return any;
+	return takes_forwarded(m, i) && is_closed(m, i);
 }
 
-static void put_selectors(struct making *m, FILE *f, const char *name, bool open, bool forwarded,
-			  bool (*which)(const struct making *m, unsigned i, bool open),
-			  const char *verdict)
+static bool is_forwarded_open(const struct making *m, unsigned i)
+{
+	return takes_forwarded(m, i) && !is_closed(m, i);
+}
+
+/** put_jumps - to chain @name of each selector that @which says */
+static void put_jumps(struct making *m, FILE *f, const char *name, which_fn *which)
 {
 	for (unsigned i = 0; i < m->s->n; i++)
-		if (which(m, i, open))
+		if (which(m, i))
+			fprintf(f, "\t\tjump %s%u\n", name, i);
+}
+
+static void put_selectors(struct making *m, FILE *f, const char *name, bool forwarded,
+			  which_fn *which, const char *verdict)
+{
+	for (unsigned i = 0; i < m->s->n; i++)
+		if (which(m, i))
 			put_selector(m, f, i, name, forwarded, verdict);
 }
 
-/**
- * put_marking - what nft selects, and packets without an owner as their connection was
- *
- * The same in both tables but for the selectors and the connection's mark.
+/** put_marks - chains that find what nft selects, for chain select; and what is not looked at yet
  */
-static void put_marking(struct making *m, FILE *f, bool open)
+static void put_marks(struct making *m, FILE *f, which_fn *which, which_fn *forwarded)
 {
-	unsigned ct = open ? CT_OPEN : CT_SELECT;
-
-	fputs("\tchain select {\n\t\t", f);
-	put_set(m, f, "meta", PLAN_MARK_SELECT);
-	fputs("\n\t\t", f);
-	put_has(m, f, "ct", 0);
-	put_set(m, f, "ct", ct);
-	fputs("\n\t}\n", f);
-	put_selectors(m, f, CHAIN_MARK, open, false, marked, "goto select");
-	fputs("\tchain owned {\n", f);
-	put_jumps(m, f, CHAIN_MARK, open, marked);
-	fputs("\t}\n", f);
+	if (which_has(m, which, SELECT_CGROUP)) {
+		fputs("\tchain " UNLOOKED " {\n", f);
+		put_worker_returns(m, f);
+		fputs("\t\tcounter drop\n\t}\n", f);
+	}
+	put_selectors(m, f, CHAIN_MARK, false, which, "goto select");
 	if (m->s->forwarded)
-		put_selectors(m, f, "forward", open, true, forwards, "goto select");
+		put_selectors(m, f, "forward", true, forwarded, "goto select_forwarded");
+}
+
+/** put_select_forwarded - no socket here, so nothing that could be kept */
+static void put_select_forwarded(struct making *m, FILE *f, enum plan_mark mark)
+{
+	if (!m->s->forwarded)
+		return;
+	fputs("\tchain select_forwarded {\n\t\t", f);
+	put_set(m, f, "meta", mark);
+	fputs("\n\t}\n", f);
 }
 
 /** put_prerouting_forwarded - select what comes in by other devices to go on to others */
-static void put_prerouting_forwarded(struct making *m, FILE *f, bool open)
+static void put_prerouting_forwarded(struct making *m, FILE *f, int priority, which_fn *which)
 {
-	fprintf(f, "\t\tiifname { \"lo\", \"%s\" } return\n\t\t", m->in->dev);
-	put_has(m, f, "ct", CT_PASS);
-	fputs("return\n\t\tfib daddr type != unicast return\n", f);
-	put_jumps(m, f, "forward", open, forwards);
+	if (!m->s->forwarded)
+		return;
+	fprintf(f,
+		"\tchain forwarded {\n"
+		"\t\ttype filter hook prerouting priority %d; policy accept;\n"
+		"\t\tiifname { \"lo\", \"%s\" } return\n"
+		"\t\tfib daddr type != unicast return\n",
+		priority, m->in->dev);
+	put_jumps(m, f, "forward", which);
+	fputs("\t}\n", f);
 }
 
-/** put_guard_output - the chain that marks, of weir_guard */
-static void put_guard_output(struct making *m, FILE *f)
+/** put_passes - chains that give PASS and keep what is in the sets there */
+static void put_passes(struct making *m, FILE *f)
 {
 	fputs("\tchain pass {\n\t\t", f);
 	put_set(m, f, "meta", PLAN_MARK_PASS);
-	fputs("\n\t}\n", f);
-	put_marking(m, f, false);
+	fputs("\n\t}\n\tchain pass_in {\n", f);
+	for (unsigned v6 = 0; v6 < 2; v6++) {
+		fprintf(f,
+			"\t\ttcp flags & (fin | rst) != 0 update @in%c { %s timeout 2m } goto pass\n",
+			family_of(v6), tuple[v6]);
+		fprintf(f, "\t\tupdate @in%c { %s } goto pass\n", family_of(v6), tuple[v6]);
+	}
+	fputs("\t}\n\tchain pass_udp {\n", f);
+	for (unsigned v6 = 0; v6 < 2; v6++)
+		fprintf(f, "\t\tupdate @udp%c { %s } goto pass\n", family_of(v6), tuple_udp[v6]);
+	fputs("\t}\n\tchain pass_answer {\n", f);
+	for (unsigned v6 = 0; v6 < 2; v6++)
+		fprintf(f, "\t\tupdate @in%c { %s timeout 2m } goto pass\n", family_of(v6),
+			tuple[v6]);
+	fputs("\t}\n", f);
+}
+
+/** put_ours - a connection of ours, by a packet without an owner */
+static void put_ours(FILE *f, const char *verdict)
+{
+	for (unsigned v6 = 0; v6 < 2; v6++)
+		fprintf(f, "\t\t%s @ours%c %s\n", tuple[v6], family_of(v6), verdict);
+}
+
+/** orphans_marked - may a packet without an owner be one that nft has to mark? */
+static bool orphans_marked(const struct making *m, which_fn *which)
+{
+	return which_has(m, which, SELECT_USER) || which_has(m, which, SELECT_GROUP) ||
+	       which_has(m, which, SELECT_ALL) || which_has(m, which, SELECT_NETNS);
+}
+
+/**
+ * put_output - the chain that marks, of weir_guard
+ *
+ * What is selected by rule comes here for PASS only. Answers of a server in a cgroup are none of
+ * the cgroup's in nft's eyes, so they are looked for before it.
+ */
+static void put_output(struct making *m, FILE *f)
+{
+	const bool open = which_has(m, is_marked_open, -1);
+	const bool marks = which_has(m, is_marked_closed, -1);
+	bool told = false;
+
 	fputs("\tchain output {\n"
 	      "\t\ttype route hook output priority -150; policy accept;\n",
 	      f);
-	put_others_return(m, f);
-	put_worker_returns(m, f);
+	if (!open)
+		told = put_others_return(m, f, is_any);
 	fputs("\t\t", f);
 	put_has(m, f, "meta", PLAN_MARK_REPLY);
 	fputs("return\n", f);
-	put_kept(m, f, "goto pass");
-	fputs("\t\tmeta skuid != " NO_OWNER " goto owned\n\t\t", f);
-	put_has(m, f, "ct", CT_SELECT);
-	fputs("goto select\n\t}\n", f);
+	if (learns_answers(m) && which_has(m, is_any, SELECT_CGROUP))
+		fputs("\t\t" ANSWERS " goto pass_answer\n", f);
+	put_jumps(m, f, CHAIN_MARK, is_marked_closed);
+	if (!open && !told && which_has(m, is_ruled, -1))
+		told = put_others_return(m, f, is_ruled);
+	if (open || which_has(m, is_ruled, -1)) {
+		put_worker_returns(m, f);
+		put_kept_pass(m, f);
+	}
+	if (marks && orphans_marked(m, is_marked_closed)) {
+		if (!told)
+			fputs("\t\tmeta skuid != " NO_OWNER " return\n", f);
+		put_ours(f, "goto select");
+	}
+	fputs("\t}\n", f);
 }
 
-/** guarded_by_owner - is fail-closed, and its condition can be seen behind routing */
-static bool guarded_by_owner(const struct making *m, unsigned i, bool open)
+/** put_guard_output - with the chains that it needs */
+static void put_guard_output(struct making *m, FILE *f)
 {
-	const struct selector *sel = &m->s->list[i];
+	put_passes(m, f);
+	if (which_has(m, is_marked_closed, -1)) {
+		fputs("\tchain select {\n", f);
+		put_worker_returns(m, f);
+		put_kept_pass(m, f);
+		fputs("\t\t", f);
+		put_set(m, f, "meta", PLAN_MARK_SELECT);
+		fputs("\n\t}\n", f);
+	}
+	put_select_forwarded(m, f, PLAN_MARK_SELECT);
+	put_marks(m, f, is_marked_closed, is_forwarded_closed);
+	if (!m->p->output_for_kept)
+		put_output(m, f);
+}
 
-	return sel->fail_open == open && !uses_any_cgroup(sel);
+/** is_guarded_by_owner - is fail-closed, and its condition can be seen behind routing */
+static bool is_guarded_by_owner(const struct making *m, unsigned i)
+{
+	return is_closed(m, i) && !uses_any_cgroup(&m->s->list[i]);
+}
+
+/** put_remember - of what goes by weir0: the connections of the selected; more than fit are dropped
+ */
+static void put_remember(struct making *m, FILE *f)
+{
+	fputs("\tchain remember {\n\t\tmeta l4proto != tcp return\n\t\t", f);
+	put_has(m, f, "meta", PLAN_MARK_REPLY);
+	fputs("return\n", f);
+	for (unsigned v6 = 0; v6 < 2; v6++)
+		fprintf(f, "\t\tupdate @ours%c { %s } return\n", family_of(v6), tuple[v6]);
+	fputs("\t\tcounter drop\n\t}\n", f);
+}
+
+/** put_refuse - what stands against being dropped */
+static void put_refuse(struct making *m, FILE *f)
+{
+	fputs("\tchain refuse {\n", f);
+	put_worker_returns(m, f);
+	fputs("\t\t", f);
+	put_has(m, f, "meta", PLAN_MARK_PASS);
+	fputs("return\n", f);
+	put_kept(m, f, "return", "return", "return");
+	fputs("\t\tcounter drop\n\t}\n", f);
 }
 
 /** put_guard_drop - what the selected send leaves by @dev and lo only */
 static void put_guard_drop(struct making *m, FILE *f)
 {
-	put_selectors(m, f, "guard", false, false, guarded_by_owner, "counter drop");
+	if (!m->p->has_guard)
+		return;
+	put_remember(m, f);
+	put_refuse(m, f);
+	put_selectors(m, f, "guard", false, is_guarded_by_owner, "goto refuse");
 	fputs("\tchain guard {\n", f);
 	fprintf(f, "\t\ttype filter hook postrouting priority %d; policy accept;\n", GUARD_PRIO);
-	put_others_return(m, f);
-	fputs("\t\toifname \"lo\" return\n", f);
-	put_worker_returns(m, f);
-	fprintf(f, "\t\toifname \"%s\" ", m->in->dev);
-	put_has(m, f, "ct", 0);
-	put_set(m, f, "ct", CT_SELECT);
-	fprintf(f, "\n\t\toifname \"%s\" return\n\t\t", m->in->dev);
-	put_has(m, f, "meta", PLAN_MARK_PASS);
-	fputs("return\n", f);
-	put_kept(m, f, "return");
-	put_jumps(m, f, "guard", false, guarded_by_owner);
+	if (which_has(m, is_guarded_by_owner, -1))
+		put_others_return(m, f, is_closed);
+	else
+		fprintf(f,
+			"\t\tmeta mark and 0x%08" PRIx32 " == 0 meta skuid != " NO_OWNER
+			" return\n",
+			plan_mark_mask(m->c));
+	fprintf(f, "\t\toifname \"lo\" return\n\t\toifname \"%s\" goto remember\n", m->in->dev);
+	put_jumps(m, f, "guard", is_guarded_by_owner);
 	fputs("\t\t", f);
-	put_has(m, f, "ct", CT_OPEN);
-	fputs("return\n\t\t", f);
 	put_has(m, f, "meta", PLAN_MARK_SELECT);
-	fputs("counter drop\n\t\tmeta skuid != " NO_OWNER " return\n\t\t", f);
-	put_has(m, f, "ct", CT_SELECT);
-	fputs("counter drop\n\t}\n", f);
+	fputs("goto refuse\n\t\tmeta skuid != " NO_OWNER " return\n", f);
+	put_ours(f, "counter drop");
+	fputs("\t}\n", f);
 }
 
-static void put_old_set(FILE *f, const char *name, const char *type)
+static void put_set_of(FILE *f, const char *name, unsigned v6, const char *more)
 {
-	fprintf(f, "\tset %s {\n\t\ttype %s . inet_service . %s . inet_service\n\t}\n", name, type,
-		type);
+	const char *type = v6 ? "ipv6_addr" : "ipv4_addr";
+
+	fprintf(f, "\tset %s%c {\n\t\ttype %s . inet_service . %s . inet_service\n%s\t}\n", name,
+		family_of(v6), type, type, more);
 }
 
-/** put_inbound - connections that come from outside to this host, by their first packet */
-static void put_inbound(struct making *m, FILE *f, const char *first)
+static void put_sets(FILE *f)
 {
-	fprintf(f, "\t\tiifname != { \"lo\", \"%s\" } %s fib daddr type local ", m->in->dev, first);
-	put_has(m, f, "ct", 0);
-	put_set(m, f, "ct", CT_PASS);
-	fputs("\n", f);
+	for (unsigned v6 = 0; v6 < 2; v6++) {
+		put_set_of(f, "old", v6, "");
+		put_set_of(f, "in", v6, DYNAMIC("131072", "5d"));
+		put_set_of(f, "udp", v6, DYNAMIC("65536", "3m"));
+		put_set_of(f, "ours", v6, DYNAMIC("1048576", "150s"));
+	}
 }
 
-/** put_guard_table - all of weir_guard */
+/** put_guard_table - all of weir_guard but what is there for @keep_nft */
 static void put_guard_table(struct making *m, FILE *f)
 {
 	fputs("table inet " PLAN_GUARD_TABLE " {\n", f);
-	put_old_set(f, "old4", "ipv4_addr");
-	put_old_set(f, "old6", "ipv6_addr");
+	put_sets(f);
 	put_cgroup_sets(m, f);
 	put_guard_output(m, f);
 	put_guard_drop(m, f);
-	fputs("\tchain prerouting {\n"
-	      "\t\ttype filter hook prerouting priority -150; policy accept;\n",
+	put_prerouting_forwarded(m, f, -150, is_forwarded_closed);
+	fputs("}\n", f);
+}
+
+/** put_keep - chains for what keeps its path: see plan.h */
+static void put_keep(struct making *m, FILE *f)
+{
+	fputs("table inet " PLAN_GUARD_TABLE " {\n", f);
+	if (m->p->output_for_kept)
+		put_output(m, f);
+	fputs("\tchain inbound_udp {\n"
+	      "\t\ttype filter hook prerouting priority -150; policy accept;\n"
+	      "\t\tmeta l4proto != udp return\n\t\tiifname \"lo\" return\n",
 	      f);
-	put_inbound(m, f, "tcp flags & (fin | syn | rst | ack) == syn");
-	put_inbound(m, f, "meta l4proto != tcp ct state new");
-	if (m->s->forwarded)
-		put_prerouting_forwarded(m, f, false);
+	fprintf(f, "\t\tiifname \"%s\" return\n\t\tfib daddr type != local return\n", m->in->dev);
+	for (unsigned v6 = 0; v6 < 2; v6++)
+		fprintf(f, "\t\tupdate @udp%c { %s }\n", family_of(v6), tuple_udp_back[v6]);
 	fputs("\t}\n}\n", f);
+}
+
+static void put_unkeep(struct making *m, FILE *f)
+{
+	if (m->p->output_for_kept)
+		fputs("delete chain inet " PLAN_GUARD_TABLE " output\n", f);
+	fputs("delete chain inet " PLAN_GUARD_TABLE " inbound_udp\n", f);
 }
 
 /* --- nft: what a crash undoes
  * ---------------------------------------------------------------------- */
 
-static bool any_selector(const struct making *m, unsigned i, bool open)
+/** put_redirect - questions to @d go to the worker's port, and answers come from where @d is */
+static void put_redirect(FILE *f, const struct plan_dns *d, const char *proto, uint16_t port,
+			 bool answers)
 {
-	(void)m;
-	(void)i;
-	(void)open;
-	return true;
-}
-
-static void put_redirect(FILE *f, const struct plan_dns *d, const char *proto, uint16_t port)
-{
+	const bool v4 = addr_is_v4(&d->addr);
+	const char *ip = v4 ? "ip" : "ip6", *here = v4 ? "127.0.0.1" : "::1";
 	char text[ADDR_STRLEN];
 
-	if (port)
-		fprintf(f, "\t\t%s daddr %s %s dport 53 redirect to :%u\n",
-			addr_is_v4(&d->addr) ? "ip" : "ip6", addr_format(&d->addr, text), proto,
-			port);
+	addr_format(&d->addr, text);
+	if (!port)
+		return;
+	if (answers)
+		fprintf(f, "\t\t%s saddr %s %s sport %u %s saddr set %s %s sport set 53 return\n",
+			ip, here, proto, port, ip, text, proto);
+	else
+		fprintf(f, "\t\t%s daddr %s %s dport 53 %s daddr set %s %s dport set %u\n", ip,
+			text, proto, ip, here, proto, port);
 }
 
-/** put_dns - port 53 of the resolvers, for the selected, to the worker's sockets */
+/**
+ * put_dns - port 53 of the resolvers, for the selected, to the worker's sockets
+ *
+ * Each resolver has ports of its own there, so that what is changed can be changed back without
+ * connection tracking.
+ */
 static void put_dns(struct making *m, FILE *f)
 {
 	fputs("\tchain redirect_dns {\n", f);
+	put_worker_returns(m, f);
 	for (unsigned i = 0; i < m->in->n_dns; i++) {
-		put_redirect(f, &m->in->dns[i], "udp", m->in->dns[i].udp_port);
-		put_redirect(f, &m->in->dns[i], "tcp", m->in->dns[i].tcp_port);
+		put_redirect(f, &m->in->dns[i], "udp", m->in->dns[i].udp_port, false);
+		put_redirect(f, &m->in->dns[i], "tcp", m->in->dns[i].tcp_port, false);
 	}
 	fputs("\t}\n", f);
-	put_selectors(m, f, "dns", false, false, any_selector, "goto redirect_dns");
-	fputs("\tchain select_dns {\n", f);
-	put_jumps(m, f, "dns", false, any_selector);
-	fputs("\t}\n\tchain dns {\n\t\ttype nat hook output priority -100; policy accept;\n", f);
-	put_worker_returns(m, f);
-	fputs("\t\tmeta l4proto { tcp, udp } th dport 53 jump select_dns\n\t}\n", f);
+	put_selectors(m, f, "dns", false, is_any, "goto redirect_dns");
+	fputs("\tchain dns {\n\t\ttype filter hook output priority -100; policy accept;\n"
+	      "\t\toifname != \"lo\" return\n",
+	      f);
+	for (unsigned i = 0; i < m->in->n_dns; i++) {
+		put_redirect(f, &m->in->dns[i], "udp", m->in->dns[i].udp_port, true);
+		put_redirect(f, &m->in->dns[i], "tcp", m->in->dns[i].tcp_port, true);
+	}
+	fputs("\t\tmeta l4proto != { tcp, udp } return\n\t\tth dport != 53 return\n", f);
+	put_jumps(m, f, "dns", is_any);
+	fputs("\t}\n", f);
 }
 
-/** put_open_output - the marking chain of fail-open selectors, behind that of weir_guard */
+/**
+ * put_open_output - the marking chain of fail-open selectors, behind that of weir_guard
+ *
+ * Their mark is REPLY, which goes the same way and is none of the guard's business.
+ */
 static void put_open_output(struct making *m, FILE *f)
 {
-	put_marking(m, f, true);
-	fputs("\tchain output {\n\t\ttype route hook output priority -149; policy accept;\n", f);
+	for (unsigned v6 = 0; v6 < 2; v6++)
+		put_set_of(f, "ours", v6, DYNAMIC("1048576", "150s"));
+	fputs("\tchain select {\n", f);
 	put_worker_returns(m, f);
+	fputs("\t\t", f);
+	put_set(m, f, "meta", PLAN_MARK_REPLY);
+	fputs("\n", f);
+	for (unsigned v6 = 0; v6 < 2; v6++)
+		fprintf(f, "\t\tupdate @ours%c { %s }\n", family_of(v6), tuple[v6]);
+	fputs("\t}\n", f);
+	put_select_forwarded(m, f, PLAN_MARK_REPLY);
+	put_marks(m, f, is_marked_open, is_forwarded_open);
+	fputs("\tchain output {\n\t\ttype route hook output priority -149; policy accept;\n", f);
+	put_others_return(m, f, is_marked_open);
 	fprintf(f, "\t\tmeta mark and 0x%08" PRIx32 " != 0 return\n", plan_mark_mask(m->c));
-	fputs("\t\tmeta skuid != " NO_OWNER " goto owned\n\t\t", f);
-	put_has(m, f, "ct", CT_OPEN);
-	fputs("goto select\n\t}\n", f);
+	put_jumps(m, f, CHAIN_MARK, is_marked_open);
+	if (orphans_marked(m, is_marked_open)) {
+		fputs("\t\tmeta skuid != " NO_OWNER " return\n", f);
+		put_ours(f, "goto select");
+	}
+	fputs("\t}\n", f);
+	put_prerouting_forwarded(m, f, -149, is_forwarded_open);
 }
 
-static bool has_open(const struct making *m)
+/** put_answers - to what the worker has taken over: by weir0, whatever the guard thinks of them */
+static void put_answers(struct making *m, FILE *f)
 {
-	for (unsigned i = 0; i < m->s->n; i++)
-		if (m->s->list[i].fail_open)
-			return true;
-	return false;
+	fputs("\tchain answer {\n", f);
+	put_worker_returns(m, f);
+	fputs("\t\t", f);
+	put_set(m, f, "meta", PLAN_MARK_REPLY);
+	fputs("\n\t}\n", f);
+	put_selectors(m, f, "answer", false, is_any, "goto answer");
+	fputs("\tchain answers {\n\t\ttype filter hook output priority -151; policy accept;\n"
+	      "\t\t" NO_ANSWERS " return\n",
+	      f);
+	put_jumps(m, f, "answer", is_any);
+	fputs("\t}\n", f);
 }
 
 static void put_table(struct making *m, FILE *f)
 {
-	bool open = has_open(m);
-
 	fputs("table inet " PLAN_TABLE " {\n", f);
 	put_cgroup_sets(m, f);
-	if (open)
+	if (which_has(m, is_marked_open, -1))
 		put_open_output(m, f);
 	if (m->in->n_dns)
 		put_dns(m, f);
+	if (m->in->steered && learns_answers(m))
+		put_answers(m, f);
 	fprintf(f,
-		"\tchain prerouting {\n"
-		"\t\ttype filter hook prerouting priority -149; policy accept;\n"
-		"\t\tiifname \"%s\" ",
+		"}\ntable netdev " PLAN_TABLE " {\n\tchain reply {\n"
+		"\t\ttype filter hook ingress device \"%s\" priority -150; policy accept;\n\t\t",
 		m->in->dev);
 	put_set(m, f, "meta", PLAN_MARK_REPLY);
-	fputs("\n", f);
-	if (open && m->s->forwarded)
-		put_prerouting_forwarded(m, f, true);
-	fputs("\t}\n}\n", f);
+	fputs("\n\t}\n}\n", f);
 }
 
 /** text_of - what @put writes, as a string; NULL when there is no memory */
@@ -1056,6 +1358,12 @@ static bool mark_clashes(struct making *m, uint32_t mark, uint32_t mask)
 	uint32_t ours = plan_mark_mask(m->c);
 
 	return mark & ours || (mask != UINT32_MAX && mask & ours);
+}
+
+/** is_output_for_kept - has the chain in the output hook nothing to do but for what is kept? */
+static bool is_output_for_kept(const struct making *m)
+{
+	return m->in->steered && !m->c->link_local_pass && !which_has(m, is_marked_closed, -1);
 }
 
 static int check_selector(struct making *m, const struct selector *sel)
@@ -1097,9 +1405,12 @@ int plan_make(struct plan *p, const struct up_config *c, const struct plan_input
 	}
 	make_routes(&m);
 	make_sysctls(&m);
+	p->output_for_kept = is_output_for_kept(&m);
 	p->guard_nft = text_of(&m, put_guard_table);
+	p->keep_nft = text_of(&m, put_keep);
+	p->unkeep_nft = text_of(&m, put_unkeep);
 	p->nft = text_of(&m, put_table);
-	if (p->guard_nft && p->nft)
+	if (p->guard_nft && p->keep_nft && p->unkeep_nft && p->nft)
 		return 0;
 	plan_free(p);
 	snprintf(err, errsize, "no memory for the plan");
@@ -1109,8 +1420,10 @@ int plan_make(struct plan *p, const struct up_config *c, const struct plan_input
 void plan_free(struct plan *p)
 {
 	free(p->guard_nft);
+	free(p->keep_nft);
+	free(p->unkeep_nft);
 	free(p->nft);
-	p->guard_nft = p->nft = NULL;
+	p->guard_nft = p->keep_nft = p->unkeep_nft = p->nft = NULL;
 }
 
 /* --- text
@@ -1171,9 +1484,11 @@ void plan_print(const struct plan *p, FILE *f)
 	      f);
 	for (unsigned i = 0; i < p->n_routes; i++)
 		print_route(&p->routes[i].route, f);
-	fprintf(f, "# nft -f: %s\n%s# nft -f: undone after a crash\n%s# rules\n",
+	fprintf(f,
+		"# nft -f: %s\n%s# nft -f: in the same table, while connections from before or UDP "
+		"servers of the selected are there\n%s# nft -f: undone after a crash\n%s# rules\n",
 		p->has_guard ? "stays after a crash, until `weir down`" : "undone after a crash",
-		p->guard_nft, p->nft);
+		p->guard_nft, p->keep_nft, p->nft);
 	for (unsigned i = 0; i < p->n_rules; i++)
 		print_rule(&p->rules[i].rule, f);
 }

@@ -5,7 +5,7 @@
  *
  * Carry it out in this order, each through the journal: @sysctls; the link, and @dev_sysctls
  * once it is there and before it is up; @routes; @guard_nft; the old connections
- * (plan_old_text()); @nft; the cgroups (cgroupwatch.h); @rules, in the order of the
+ * (plan_old_text()), @keep_nft; @nft; the cgroups (cgroupwatch.h); @rules, in the order of the
  * list, which is such that a goto finds its target and the exemptions stand before anything is
  * taken. Undo backwards.
  */
@@ -30,11 +30,12 @@
 #define PLAN_CG_PARENTS "cg_parents" /* the directories on the way to a selected one */
 #define PLAN_CG_KNOWN	"cg_known"   /* their children that have been looked at */
 
-/** enum plan_mark - the value of weir's two bits in a packet's mark, and in its connection's */
+/** enum plan_mark - the value of weir's two bits in a packet's mark */
 enum plan_mark {
 	PLAN_MARK_SELECT = 1, /* goes by weir */
 	PLAN_MARK_PASS = 2,   /* keeps its path: connections from before, and from outside */
-	PLAN_MARK_REPLY = 3,  /* came from weir0; the kernel's answer to it goes back there */
+	PLAN_MARK_REPLY = 3,  /* came from weir0, so the kernel's answer to it goes back there; or
+			       * goes by weir as long as that is there (fail-open) */
 };
 
 /** struct plan_dns - a resolver whose port 53 is redirected, for the selected, to the worker */
@@ -51,6 +52,8 @@ struct plan_dns {
  *	/sys/fs/cgroup only, so the text reaches other places by ../
  * @cgroup_exists: for each of the selection's cgroups, whether its set has its path from the
  *	start. All false where cgroupwatch_print() puts the ids there
+ * @steered: connections from outside to the selected's servers are taken over by the worker, so
+ *	answers need no way round while weir runs
  * @dns: empty without --dns capture
  */
 struct plan_input {
@@ -58,6 +61,7 @@ struct plan_input {
 	const char *dev;
 	const char *cgroup_mount;
 	bool cgroup_exists[SELECT_CGROUPS_MAX];
+	bool steered;
 	struct plan_dns dns[PLAN_DNS_MAX];
 	unsigned n_dns;
 };
@@ -76,7 +80,11 @@ struct plan_route {
 /**
  * struct plan - all changes; about 200 KiB, so not on a stack
  * @guard_nft: creates table inet weir_guard, which stays after a crash where @has_guard; owned
- * @nft: creates table inet weir, which a crash undoes; owned
+ * @keep_nft: adds to it chains that everybody pays for and that are needed only while there are
+ *	connections from before, or selected owners with unconnected UDP sockets, whose answers to
+ *	strangers keep the way those came; @unkeep_nft takes them away again; owned
+ * @output_for_kept: that of the output hook is one of them
+ * @nft: creates tables inet weir and netdev weir, which a crash undoes; owned
  * @has_guard: at least one selector is fail-closed
  * @by_rule: for each selector, whether policy rules alone select it (else nft sets the mark)
  */
@@ -90,8 +98,10 @@ struct plan {
 	struct host_sysctl dev_sysctls[PLAN_SYSCTLS_MAX]; /* of the device: gone with it */
 	unsigned n_dev_sysctls;
 	char *guard_nft;
+	char *keep_nft, *unkeep_nft;
 	char *nft;
 	bool has_guard;
+	bool output_for_kept;
 	bool by_rule[SELECT_MAX];
 };
 

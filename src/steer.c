@@ -31,7 +31,8 @@
 #include "base/util.h"
 
 #define SETTLE_NS (100 * NSEC_PER_MSEC) /* changes of the host come in bursts */
-#define EXPIRE_NS NSEC_PER_SEC		/* connections from before that have ended, together */
+#define CHECK_NS  NSEC_PER_SEC		/* which sockets are there that keep their path */
+#define KEEP_NS	  (30 * NSEC_PER_SEC)	/* a UDP server may come back */
 #define LOOK_NS	  (5 * NSEC_PER_SEC)	/* notifications can be lost: look by ourselves */
 #define TXQLEN	  2000			/* packets that wait while a worker starts */
 #define MTU_MIN	  1280
@@ -51,10 +52,13 @@ struct steer {
 	struct addr inside4, inside6; /* with --netns: sources for its programs, if it has some */
 	int rtnl_fd, nft_fd;
 	bool device_gone;
-	bool inherited;				/* a guard was in force when we came */
-	bool limited;				/* it was said that there are too many routes */
-	bool selected;				/* rules and tables are in force */
-	uint64_t follow_at, expire_at, look_at; /* 0: nothing to do */
+	bool inherited;			       /* a guard was in force when we came */
+	bool limited;			       /* it was said that there are too many routes */
+	bool selected;			       /* rules and tables are in force */
+	bool steered;			       /* connections from outside go to the worker */
+	bool keeping;			       /* the plan's keep_nft is in force */
+	uint64_t follow_at, check_at, look_at; /* 0: nothing to do */
+	uint64_t udp_until;		       /* UDP servers of the selected were there lately */
 };
 
 /* --- before anything is changed ------------------------------------------------------ */
@@ -73,6 +77,7 @@ static int make_plan(struct steer *s, char *err, size_t errsize)
 		.worker_uid = s->sc.worker->uid,
 		.dev = TUNDEV_NAME,
 		.cgroup_mount = names->cgroup_mount,
+		.steered = s->steered,
 		.n_dns = MIN(s->sc.n_dns, PLAN_DNS_MAX),
 	};
 	for (unsigned i = 0; i < s->input.n_dns; i++)
@@ -110,6 +115,13 @@ static void drop_plan(struct steer *s)
 	s->plan = NULL;
 	cgroupwatch_close(s->cgroups);
 	s->cgroups = NULL;
+}
+
+int steer_steered(struct steer *s, char *err, size_t errsize)
+{
+	s->steered = true;
+	drop_plan(s);
+	return make_plan(s, err, errsize);
 }
 
 void steer_free(struct steer *s)
@@ -458,6 +470,12 @@ static int fill_cgroups(struct steer *s, char *err, size_t errsize)
 	return rc ? failed(rc, err, errsize, "cgroups can't be followed") : 0;
 }
 
+/** is_kept - is there anything for keep_nft to do? */
+static bool is_kept(const struct steer *s)
+{
+	return oldconn_count(s->old) || s->udp_until;
+}
+
 /**
  * table_text - nft text that makes a table as if it had not been there; free it
  *
@@ -472,10 +490,15 @@ static char *table_text(struct steer *s, const char *table, const char *text)
 
 	if (!f)
 		return NULL;
-	fprintf(f, "table inet %s\ndelete table inet %s\n%s", table, table, text);
+	fprintf(f, "table inet %s\ndelete table inet %s\n", table, table);
+	if (!strcmp(table, PLAN_TABLE))
+		fprintf(f, "table netdev %s\ndelete table netdev %s\n", table, table);
+	fputs(text, f);
 	cgroupwatch_print(s->cgroups, table, f);
-	if (!strcmp(table, PLAN_GUARD_TABLE))
+	if (!strcmp(table, PLAN_GUARD_TABLE)) {
 		oldconn_print(s->old, table, f);
+		fputs(is_kept(s) ? s->plan->keep_nft : "", f);
+	}
 	if (fclose(f)) {
 		free(out);
 		return NULL;
@@ -496,8 +519,24 @@ static int apply_table(struct steer *s, const char *table, char *err, size_t err
 			 errsize);
 	free(text);
 	cgroupwatch_printed(s->cgroups);
-	if (!rc && guard)
+	if (!rc && guard) {
 		oldconn_printed(s->old);
+		s->keeping = is_kept(s);
+	}
+	return rc;
+}
+
+/** update_keep - what everybody pays for only as long as it is needed */
+static int update_keep(struct steer *s, char *err, size_t errsize)
+{
+	const bool keep = is_kept(s);
+	int rc;
+
+	if (keep == s->keeping)
+		return 0;
+	rc = nft_apply(s->nft, keep ? s->plan->keep_nft : s->plan->unkeep_nft, err, errsize);
+	if (!rc)
+		s->keeping = keep;
 	return rc;
 }
 
@@ -544,6 +583,18 @@ static void take_over(struct steer *s)
 		log_note("ended %u connection%s from before", t.n, t.n == 1 ? "" : "s");
 }
 
+/** find_udp - UDP servers of the selected: what they answer keeps its path */
+static void find_udp(struct steer *s)
+{
+	const uint64_t now = clock_mono_ns();
+	int rc = oldconn_udp(may_be_selected, s);
+
+	if (rc) /* if it can't be told, be on the safe side */
+		s->udp_until = now + KEEP_NS;
+	else if (s->udp_until <= now)
+		s->udp_until = 0;
+}
+
 /** keep_paths - note connections that are there now; @connecting: those on their way as well */
 static int keep_paths(struct steer *s, bool connecting, char *err, size_t errsize)
 {
@@ -581,6 +632,7 @@ static int close_path(struct steer *s, char *err, size_t errsize)
 {
 	int rc = keep_paths(s, true, err, errsize);
 
+	find_udp(s);
 	return rc ? rc : apply_table(s, PLAN_GUARD_TABLE, err, errsize);
 }
 
@@ -612,6 +664,8 @@ int steer_select(struct steer *s, char *err, size_t errsize)
 		rc = keep_paths(s, false, err, errsize);
 	if (!rc)
 		rc = oldconn_apply(s->old, s->nft, PLAN_GUARD_TABLE, err, errsize);
+	if (!rc)
+		rc = update_keep(s, err, errsize);
 	if (!rc && s->sc.up->take_over)
 		take_over(s);
 	if (!rc)
@@ -622,6 +676,7 @@ int steer_select(struct steer *s, char *err, size_t errsize)
 		snprintf(err, errsize, "%s", strerror(-rc));
 	s->selected = !rc;
 	s->look_at = clock_mono_ns() + LOOK_NS;
+	s->check_at = clock_mono_ns() + CHECK_NS;
 	forget_changes(s);
 	return rc;
 }
@@ -729,25 +784,25 @@ static void restore_routes(struct steer *s)
 		log_warn("the host's routes can't be followed: %s", strerror(-rc));
 }
 
+/** device_there - and still the one that we have made */
+static bool device_there(const struct steer *s)
+{
+	return (int)if_nametoindex(TUNDEV_NAME) == s->ifindex;
+}
+
 /** restore_tables - the whole of them: what is missing can't be told from here */
 static void restore_tables(struct steer *s)
 {
 	char err[256] = "";
 	int rc = apply_table(s, PLAN_GUARD_TABLE, err, sizeof(err));
 
-	if (!rc)
+	if (!rc && device_there(s)) /* else steer_device() does it */
 		rc = apply_table(s, PLAN_TABLE, err, sizeof(err));
 	if (!rc)
 		rc = fill_cgroups(s, err, sizeof(err));
 	if (rc)
 		log_error("weir's nftables tables can't be put back: %s",
 			  *err ? err : strerror(-rc));
-}
-
-/** device_there - and still the one that we have made */
-static bool device_there(const struct steer *s)
-{
-	return (int)if_nametoindex(TUNDEV_NAME) == s->ifindex;
 }
 
 static void follow(struct steer *s)
@@ -795,17 +850,24 @@ static void look(struct steer *s)
 			  "changes back");
 }
 
-static void expire(struct steer *s)
+/** check_sockets - those that keep their path: which have ended, which have come */
+static void check_sockets(struct steer *s)
 {
 	char err[256] = "";
+	int rc = oldconn_check(s->old);
 
-	if (oldconn_expire(s->old, s->nft, PLAN_GUARD_TABLE, err, sizeof(err)))
-		log_warn("connections from before: %s", err);
+	if (rc > 0)
+		rc = oldconn_expire(s->old, s->nft, PLAN_GUARD_TABLE, err, sizeof(err));
+	find_udp(s);
+	if (!rc)
+		rc = update_keep(s, err, sizeof(err));
+	if (rc)
+		log_warn("sockets that keep their path: %s", *err ? err : strerror(-rc));
 }
 
 int steer_pollfds(const struct steer *s, struct pollfd *p)
 {
-	const int fds[] = {s->rtnl_fd, s->nft_fd, oldconn_fd(s->old), watcher_fd(s->watcher),
+	const int fds[] = {s->rtnl_fd, s->nft_fd, watcher_fd(s->watcher),
 			   cgroupwatch_fd(s->cgroups)};
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
@@ -848,16 +910,16 @@ bool steer_serve(struct steer *s, const struct pollfd *p, int n)
 		hear_routing(s, now);
 	if (p[1].revents && nft_watch_read(s->nft_fd, s->nft))
 		check_tables(s, true);
-	if (p[2].revents && oldconn_read(s->old) > 0)
-		note(&s->expire_at, now + EXPIRE_NS);
-	if (p[3].revents)
+	if (p[2].revents)
 		s->look_at = now;
-	if (p[4].revents)
+	if (p[3].revents)
 		follow_cgroups(s);
 	if (due(&s->follow_at, now))
 		follow(s);
-	if (due(&s->expire_at, now))
-		expire(s);
+	if (due(&s->check_at, now)) {
+		check_sockets(s);
+		s->check_at = now + CHECK_NS;
+	}
 	if (due(&s->look_at, now)) {
 		look(s);
 		s->look_at = now + LOOK_NS;
@@ -882,6 +944,8 @@ int steer_device(struct steer *s, struct sandbox *sb)
 	}
 	s->mirror.ifindex = (unsigned)s->ifindex;
 	follow(s);
+	restore_tables(s);
+	nft_watch_read(s->nft_fd, s->nft);
 	return 1;
 }
 
@@ -891,7 +955,7 @@ uint64_t steer_deadline(const struct steer *s)
 
 	if (s->follow_at)
 		at = MIN(at, s->follow_at);
-	return s->expire_at ? MIN(at, s->expire_at) : at;
+	return s->check_at ? MIN(at, s->check_at) : at;
 }
 
 /* --- another selection --------------------------------------------------------------------- */

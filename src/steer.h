@@ -17,7 +17,7 @@
 
 #include <poll.h>
 
-#define STEER_FDS 5
+#define STEER_FDS 4
 
 struct steer;
 
@@ -37,6 +37,11 @@ struct steer_config {
 
 /** steer_new - the plan; changes nothing yet. 0, or -errno with a line in @err */
 int steer_new(struct steer **out, const struct steer_config *sc, char *err, size_t errsize);
+/**
+ * steer_steered - connections from outside to the selected's servers are taken over by the worker:
+ * the plan can do without a way round for their answers. Before steer_open(); 0 or -errno
+ */
+int steer_steered(struct steer *s, char *err, size_t errsize);
 /** steer_free - whatever is in force stays so */
 void steer_free(struct steer *s);
 /** steer_print - the plan, for --dry-run */

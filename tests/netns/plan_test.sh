@@ -125,6 +125,7 @@ undo() {
 	h ip -6 route del unreachable default table 7771 2>/dev/null # flush leaves it
 	h nft delete table inet weir_guard 2>/dev/null
 	h nft delete table inet weir 2>/dev/null
+	h nft delete table netdev weir 2>/dev/null
 }
 
 apply() { # OPTIONS...: the whole plan, as a shell script made of what --dry-run prints

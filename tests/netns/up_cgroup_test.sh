@@ -111,7 +111,7 @@ unlooked() {
 	in_cgroup $UNIT "$B/tests/fidelity/probe" dgram_from 4 $PLAIN4 7101 >/dev/null
 	(LIMIT=2 in_cgroup $UNIT "$B/tests/fidelity/probe" connect 4 $PLAIN4 7001 >/dev/null)
 	is "before weir has looked a new cgroup sends nothing" "$(outside)" 0
-	check "as it is dropped" test "$(in_host nft list chain inet weir_guard mark0 |
+	check "as it is dropped" test "$(in_host nft list chain inet weir_guard unlooked |
 		grep -c 'counter packets [1-9]')" = 1
 	like "what is no cgroup on the way is not touched" \
 		"$(in_host timeout 20 "$B/tests/fidelity/probe" echo 4 $PLAIN4 7001 2>/dev/null)" "40 of 40"

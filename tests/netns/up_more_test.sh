@@ -230,6 +230,56 @@ lockdown() {
 	is "nothing is left of both" "$(diff "$TMP/state" "$TMP/after")" ""
 }
 
+has_chain() { in_host nft list chain inet weir_guard "$1" >/dev/null 2>&1; }
+no_chain() { ! has_chain "$1"; }
+
+# answers of a selected user's UDP server, one that was there before and one that starts later; what
+# that costs everybody ends with the last of them
+udp_servers() {
+	local old
+	as $ALICE /usr/bin/python3 - $PLAIN4 >/dev/null 2>&1 <<-'PY' &
+	import socket, sys, time
+	s = socket.create_connection((sys.argv[1], 7001))
+	time.sleep(4)
+	PY
+	old=$!
+	sleep 0.3
+	up_start --user $ALICE || return
+	check "the chain for what keeps its path is there with a connection from before" has_chain inbound_udp
+	start_ready "$TMP/udp.log" in_host setpriv --reuid $ALICE --regid $ALICE --clear-groups /usr/bin/python3 -uc '
+import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+s.bind(("::", 7400)); print("ready")
+d = b""
+while d != b"end":
+    d, peer = s.recvfrom(100); s.sendto(d, peer)'
+	wait $old
+	sleep 2.5
+	check "it stays for a UDP server" has_chain inbound_udp
+	is "a UDP server of a selected user answers others, at its own port" \
+		"$(in_net /usr/bin/python3 -c '
+import socket
+for family, to in (socket.AF_INET, "10.77.0.2"), (socket.AF_INET6, "fd77::2"):
+    s = socket.socket(family, socket.SOCK_DGRAM); s.settimeout(2); s.connect((to, 7400))
+    for i in range(3):
+        s.send(b"x")
+        try: print(s.recv(9).decode(), end="")
+        except OSError as e: print(e)
+s.send(b"end")' 2>&1)" xxxxxx
+	counters_zero
+	as $ALICE /usr/bin/python3 -c '
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("", 7401)); s.sendto(b"x", ("10.78.0.2", 7400))'
+	is "its user's own datagrams go by weir still" "$(sent alice)" 0
+	up_stop
+	up_start --user $ALICE || return
+	check "without either the chain is not there" wait_for 5 no_chain inbound_udp
+	up_stop
+	host_state >"$TMP/after"
+	is "nothing is left then" "$(diff "$TMP/state" "$TMP/after")" ""
+}
+
 killed() { # N: at random moments, any of its processes
 	local i victim left=0 n=${KILLS:-12}
 	for ((i = 0; i < n; i++)); do
@@ -269,7 +319,7 @@ servers_up
 counters_up
 mkdir -p "$TMP/run" && chmod 755 "$TMP"
 host_state >"$TMP/state"
-for part in ${PARTS:-captured rp_filters reloaded narrow_owners lockdown container firewalls killed vpn}; do
+for part in ${PARTS:-captured rp_filters reloaded narrow_owners udp_servers lockdown container firewalls killed vpn}; do
 	$part
 done
 done_testing

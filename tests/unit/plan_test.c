@@ -151,9 +151,9 @@ static void test_fixed(void)
 	tap_ok(plan.rules[0].rule.action == RULE_NOP, "the target of all gotos is made first");
 	tap_is(plan.n_rules, 12, "two of each");
 	tap_is(count("unreachable default table 7771 metric 4294967295"), 2, "the table's end");
-	tap_ok(strstr(plan.nft, "iifname \"weir0\" meta mark set meta mark and 0xcfffffff or "
-				"0x30000000"),
-	       "REPLY is set with the other bits kept");
+	tap_ok(strstr(plan.nft, "hook ingress device \"weir0\" priority -150; policy accept;\n"
+				"\t\tmeta mark set meta mark and 0xcfffffff or 0x30000000"),
+	       "REPLY is set with the other bits kept, where weir0 alone is heard");
 	make("--user 2000 --table 5 --rule-base 30 --mark-bits 0");
 	tap_ok(pref_of("fwmark 0x2/0x3 goto 129") == 31 && pref_of("lookup 5") == 40,
 	       "table, prefs and bits as the options say");
@@ -183,7 +183,7 @@ static void test_guard(void)
 	       "... and is marked by the table that goes");
 	make("--group staff");
 	tap_ok(strstr(plan.guard_nft, "meta skgid { 50 } goto select") &&
-		       strstr(plan.guard_nft, "meta skgid { 50 } counter drop") &&
+		       strstr(plan.guard_nft, "meta skgid { 50 } goto refuse") &&
 		       !strstr(plan.nft, "skgid"),
 	       "fail-closed is marked and dropped by the table that stays");
 }
@@ -237,7 +237,7 @@ static void test_narrowing(void)
 		       strstr(plan.guard_nft, "meta skgid { 50 } meta nfproto ipv6 goto select"),
 	       "networks inside of others are left out, all of a family is the family");
 	make("--user 0-10 --group staff --except user=7-9 --except user=9-12");
-	tap_ok(strstr(plan.guard_nft, "chain guard0 {\n\t\tmeta skuid { 0-10 } counter drop") &&
+	tap_ok(strstr(plan.guard_nft, "chain guard0 {\n\t\tmeta skuid { 0-10 } goto refuse") &&
 		       strstr(plan.guard_nft, "chain guard1 {\n\t\tmeta skuid { 7-9 } return\n"
 					      "\t\tmeta skuid { 9-12 } return\n"),
 	       "exceptions belong to the selector in front of them");
@@ -283,7 +283,7 @@ static void test_cgroups(void)
 	       "only what exists has an element");
 	tap_ok(strstr(plan.guard_nft, "socket cgroupv2 level 2 @cg0 goto select"), "by level");
 	tap_ok(!strstr(plan.guard_nft, "chain guard0") &&
-		       strstr(plan.guard_nft, "== 0x10000000 counter drop"),
+		       strstr(plan.guard_nft, "== 0x10000000 goto refuse"),
 	       "dropped by mark");
 	in.cgroup_mount = "/sys/fs/cgroup/unified";
 	make("--cgroup /a");
@@ -294,9 +294,9 @@ static void test_cgroups(void)
 	make("--cgroup /a/b --port 5 --fail-open");
 	tap_ok(strstr(plan.nft,
 		      "socket cgroupv2 level 0 @cg_parents socket cgroupv2 level 1 != "
-		      "@cg_known meta l4proto { tcp, udp } th dport { 5 } counter drop\n"
+		      "@cg_known meta l4proto { tcp, udp } th dport { 5 } goto unlooked\n"
 		      "\t\tsocket cgroupv2 level 1 @cg_parents socket cgroupv2 level 2 != "
-		      "@cg_known meta l4proto { tcp, udp } th dport { 5 } counter drop\n") &&
+		      "@cg_known meta l4proto { tcp, udp } th dport { 5 } goto unlooked\n") &&
 		       !strstr(plan.guard_nft, "@cg_known"),
 	       "a child not looked at, of each directory on the way, is dropped");
 	tap_ok(strstr(plan.nft, "@cg_known") < strstr(plan.nft, "level 2 @cg0"),
@@ -341,11 +341,17 @@ static void test_dns(void)
 	in.dns[1].udp_port = 5355;
 	in.dns[1].tcp_port = 0;
 	make("--user 5 --group staff --fail-open");
-	tap_ok(strstr(plan.nft, "ip daddr 127.0.0.53 udp dport 53 redirect to :5353\n") &&
-		       strstr(plan.nft, "ip daddr 127.0.0.53 tcp dport 53 redirect to :5354\n") &&
-		       strstr(plan.nft, "ip6 daddr ::1 udp dport 53 redirect to :5355\n") &&
-		       !strstr(plan.nft, "tcp dport 53 redirect to :0"),
+	tap_ok(strstr(plan.nft, "ip daddr 127.0.0.53 udp dport 53 ip daddr set "
+				"127.0.0.1 udp dport set 5353\n") &&
+		       strstr(plan.nft, "ip daddr 127.0.0.53 tcp dport 53 ip daddr set "
+					"127.0.0.1 tcp dport set 5354\n") &&
+		       strstr(plan.nft, "ip6 daddr ::1 udp dport 53 ip6 daddr set ::1 udp "
+					"dport set 5355\n") &&
+		       !strstr(plan.nft, "dport set 0"),
 	       "each resolver to its own ports");
+	tap_ok(strstr(plan.nft, "ip saddr 127.0.0.1 tcp sport 5354 ip saddr set 127.0.0.53 tcp "
+				"sport set 53 return\n"),
+	       "answers come from where it is");
 	tap_ok(strstr(plan.nft, "meta skuid { 5 } goto redirect_dns") &&
 		       strstr(plan.nft, "meta skgid { 50 } goto redirect_dns"),
 	       "of all who are selected, however");
@@ -374,6 +380,74 @@ static void test_old(void)
 			     "22 }\n"),
 	       "one that has ended");
 	tap_is(plan_old_text(text, (size_t)n, false, &a, &b), -ENOSPC, "no room for all of it");
+}
+
+/** has_line - of chain @chain, in @text, is @line the one at @index behind the line of its hook? */
+static bool has_line(const char *text, const char *chain, unsigned index, const char *line)
+{
+	char head[64];
+	const char *at;
+
+	snprintf(head, sizeof(head), "\tchain %s {\n", chain);
+	at = text ? strstr(text, head) : NULL;
+	for (unsigned i = 0; at && i < index + 2; i++) {
+		at = strchr(at, '\n');
+		at = at ? at + 1 : NULL;
+	}
+	return at && !strncmp(at, "\t\t", 2) && !strncmp(at + 2, line, strlen(line)) &&
+	       at[2 + strlen(line)] == '\n';
+}
+
+/** test_cost - what those pay who are not selected */
+static void test_cost(void)
+{
+	static const struct {
+		const char *line, *first;
+	} all[] = {
+		{"--user 5", "meta skuid != 5 return"},
+		{"--user 5-9 --user 8-12", "meta skuid != 5-12 return"},
+		{"--user alice", "meta skuid != 1000-165535 return"},
+		{"--group staff", "meta skgid != 50 return"},
+		{"--mark 7", "meta mark and 0xcfffffff != 0x00000007 return"},
+		{"--user 1 --user 3 --user 5 --user 7 --user 9",
+		 "meta skuid != { 1, 3, 5, 7, 9 } return"},
+		{"--cgroup /a", "meta mark and 0x30000000 == 0 meta skuid != 4294967295 return"},
+		{"--user 5 --group staff --fail-open", "meta skuid != 5 return"},
+	};
+
+	in.cgroup_mount = "/sys/fs/cgroup";
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		make(all[i].line);
+		tap_ok(has_line(plan.guard_nft, "guard", 0, all[i].first),
+		       "%s: the guard's first rule is for others", all[i].line);
+		tap_ok(!strstr(printed(), " ct ") && !strstr(printed(), "\tct ") &&
+			       !strstr(printed(), "type nat"),
+		       "... and nothing tracks connections");
+	}
+	make("--user alice");
+	tap_ok(has_line(plan.guard_nft, "guard", 1, "meta skuid 1001-99999 return"),
+	       "users in between are told by a second one");
+	make("--user 5");
+	tap_ok(has_line(plan.guard_nft, "output", 0, "meta skuid != 5 return") &&
+		       !plan.output_for_kept,
+	       "the chain in the output hook opens with it, too");
+	in.steered = true;
+	make("--user 5");
+	tap_ok(plan.output_for_kept && !strstr(plan.guard_nft, "hook output") &&
+		       has_line(plan.keep_nft, "output", 0, "meta skuid != 5 return") &&
+		       strstr(plan.unkeep_nft, "delete chain inet weir_guard output\n"),
+	       "without servers to be answered for it is there for old connections only");
+	make("--group staff");
+	tap_ok(strstr(plan.guard_nft, "hook output") && !strstr(plan.guard_nft, "goto pass_answer"),
+	       "what goes by mark needs it always");
+	make("--all");
+	tap_ok(strstr(plan.guard_nft, "goto pass_answer\n") &&
+		       strstr(plan.nft, "chain answers {\n\t\ttype filter hook output priority "
+					"-151"),
+	       "root's servers answer after a crash, by weir0 before it");
+	in.steered = false;
+	make("--all");
+	tap_ok(!strstr(plan.nft, "chain answers"), "... where that takes them over");
 }
 
 static void test_options(void)
@@ -492,7 +566,7 @@ static int print(int argc, char **argv)
 	if (rc)
 		fprintf(stderr, "%s\n", err);
 	else if (!strcmp(part, "--guard"))
-		fputs(plan.guard_nft, stdout);
+		printf("%s%s", plan.guard_nft, plan.keep_nft);
 	else if (!strcmp(part, "--nft"))
 		fputs(plan.nft, stdout);
 	else if (!strcmp(part, "--rules"))
@@ -520,6 +594,7 @@ int main(int argc, char **argv)
 	test_refused();
 	test_dns();
 	test_old();
+	test_cost();
 	test_options();
 	test_bad_options();
 	test_file();
