@@ -21,7 +21,7 @@ level() {
 		src/sandbox | src/inside | src/inside_dns | src/resolvwatch | src/keeper | src/isolate | src/isolate_* | src/fds | src/proctree | \
 		src/control | src/select_names | src/record | src/record_* | src/publish | src/sink | src/table | \
 		src/communityid) echo 4 ;;
-	src/worker | src/workerctl | src/up | src/steer | src/watcher | src/down | src/supervisor | src/demo | src/doctor | src/doctor_* | src/main) echo 5 ;;
+	src/worker | src/workerctl | src/workerhooks | src/up | src/steer | src/watcher | src/down | src/supervisor | src/demo | src/doctor | src/doctor_* | src/main) echo 5 ;;
 	esac
 }
 

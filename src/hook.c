@@ -216,8 +216,95 @@ static bool takes(const struct weir_hook *hook, uint8_t proto)
 	       (hook->name_learned && (hook->wants & WEIR_WANTS_NAMES));
 }
 
-/** flow_hooks_new - the state of @f, with the handles of the hooks that take it; NULL on ENOMEM */
-static struct flow_hooks *flow_hooks_new(struct hook_chain *c, struct flow *f, uint32_t takers)
+/** asks_now - hook @k is content with the flow: its payload is shown from now on */
+static void asks_now(struct flow_hooks *h, unsigned k)
+{
+	if (!h->at[k].done && wants_payload(&h->chain->hook[k]->hook, h->flow->rec->proto))
+		h->asks |= 1U << k;
+	hook_settle(h);
+}
+
+/** open_one - flow_open() of hook @k, or what was decided about it since; an answer of the chain's
+ */
+static int open_one(struct flow_hooks *h, unsigned k)
+{
+	struct weir_flow *wf = &h->at[k];
+	struct weir_hook_ref *e = h->chain->hook[k];
+
+	if (!wf->handed) {
+		int verdict;
+
+		wf->handed = wf->awaited = true;
+		e->stats->flows++;
+		verdict = hook_call_open(wf);
+		if (wf->awaited && verdict != HOOK_PEND) { /* else decide() was called in it */
+			wf->awaited = false;
+			wf->verdict = (int8_t)verdict;
+		}
+	}
+	if (wf->awaited)
+		return HOOK_PEND;
+	if (wf->verdict)
+		hook_block(h, e);
+	else
+		asks_now(h, k);
+	return wf->verdict;
+}
+
+/** open_rest - of the hooks whose turn has not come; as hook_chain_open() */
+static int open_rest(struct flow_hooks *h)
+{
+	for (; h->opening < h->chain->n; h->opening++) {
+		int verdict = h->at[h->opening].in ? open_one(h, h->opening) : 0;
+
+		if (verdict)
+			return verdict;
+	}
+	h->opened = true;
+	hook_settle(h);
+	return 0;
+}
+
+/** late_gate - closed while a hook that was picked late is undecided */
+static void late_gate(struct flow_hooks *h)
+{
+	bool awaited = false;
+
+	for (unsigned k = 0; k < h->chain->n; k++)
+		awaited |= h->at[k].awaited;
+	h->gated = (uint8_t)((h->gated & ~HOOK_GATE_LATE) | (awaited ? HOOK_GATE_LATE : 0));
+	hook_settle(h);
+}
+
+/** open_late - hook @k gets a flow that the others have already */
+static void open_late(struct flow_hooks *h, unsigned k)
+{
+	h->at[k].in = true;
+	h->at[k].unsure = false;
+	open_one(h, k);
+	late_gate(h);
+	hook_wake(h);
+}
+
+void hook_decided(struct weir_flow *wf)
+{
+	struct flow_hooks *h = wf->all;
+
+	if (!h->opened) /* hook_chain_open() will be called again */
+		return;
+	open_one(h, wf->index);
+	late_gate(h);
+}
+
+/** in_scope - what @e's if= says of @f */
+static enum expr_truth in_scope(const struct hook_chain *c, const struct weir_hook_ref *e,
+				const struct flow *f)
+{
+	return e->scope ? c->env.scopes->holds(c->env.ctx, e->scope, f) : EXPR_YES;
+}
+
+/** flow_hooks_new - the state of @f, with the handles of the hooks that get it; NULL on ENOMEM */
+static struct flow_hooks *flow_hooks_new(struct hook_chain *c, struct flow *f)
 {
 	struct flow_hooks *h = calloc(1, sizeof(*h) + c->n * sizeof(h->at[0]));
 	struct flow_hooks **bucket;
@@ -230,10 +317,8 @@ static struct flow_hooks *flow_hooks_new(struct hook_chain *c, struct flow *f, u
 	h->flow = f;
 	for (int dir = 0; dir < 2; dir++)
 		TAILQ_INIT(&h->queue[dir].list);
-	for (unsigned k = 0; k < c->n; k++) {
+	for (unsigned k = 0; k < c->n; k++)
 		h->at[k] = (struct weir_flow){.all = h, .index = (uint8_t)k};
-		h->at[k].in = takers >> k & 1;
-	}
 	bucket = id_bucket(c, f->rec->id);
 	h->same_id = *bucket;
 	*bucket = h;
@@ -242,66 +327,67 @@ static struct flow_hooks *flow_hooks_new(struct hook_chain *c, struct flow *f, u
 	return h;
 }
 
-/** open_one - flow_open() of hook @k, or what decide() has said since; an answer of the chain's */
-static int open_one(struct flow_hooks *h, unsigned k)
+/** state_of - @f's state, made where it has none yet; NULL on ENOMEM */
+static struct flow_hooks *state_of(struct hook_chain *c, struct flow *f)
 {
-	struct weir_flow *wf = &h->at[k];
-	struct weir_hook_ref *e = h->chain->hook[k];
-	int verdict;
+	struct flow_hooks *h = f->hookdata;
+	const bool opened = hook_indifferent(f);
 
-	if (!wf->handed) {
-		wf->handed = true;
-		e->stats->flows++;
-		verdict = hook_call_open(wf);
-	} else {
-		verdict = wf->decided ? wf->verdict : HOOK_PEND;
+	if (h && !opened)
+		return h;
+	h = flow_hooks_new(c, f);
+	if (h && opened) {
+		h->opened = true;
+		hook_settle(h);
 	}
-	if (wf->decided && verdict == HOOK_PEND)
-		verdict = wf->verdict;
-	if (verdict == HOOK_BLOCK || verdict == HOOK_DROP)
-		hook_block(h, e);
-	return verdict;
+	return h;
 }
 
-/** open_rest - of the hooks whose turn has not come; as hook_chain_open() */
-static int open_rest(struct flow_hooks *h)
+/** choose - which hooks get @f: bits of those that do, and that are not sure yet */
+static void choose(const struct hook_chain *c, const struct flow *f, uint32_t *in, uint32_t *unsure)
 {
-	struct hook_chain *c = h->chain;
+	*in = *unsure = 0;
+	for (unsigned k = 0; k < c->n; k++) {
+		const struct weir_hook_ref *e = c->hook[k];
+		enum expr_truth truth;
 
-	for (; h->opening < c->n; h->opening++) {
-		const unsigned k = h->opening;
-		int verdict;
-
-		if (!h->at[k].in)
+		if (e->by_rule || !takes(&e->hook, f->rec->proto))
 			continue;
-		verdict = open_one(h, k);
-		if (verdict)
-			return verdict;
-		if (!h->at[k].done && wants_payload(&c->hook[k]->hook, h->flow->rec->proto))
-			h->asks |= 1U << k;
+		truth = in_scope(c, e, f);
+		*in |= (uint32_t)(truth == EXPR_YES) << k;
+		*unsure |= (uint32_t)(truth == EXPR_UNKNOWN) << k;
 	}
-	h->opened = true;
-	hook_settle(h);
-	return 0;
+}
+
+/** begin - the first call of hook_chain_open() for @f; as that */
+static int begin(struct hook_chain *c, struct flow *f)
+{
+	struct flow_hooks *h = f->hookdata;
+	uint32_t in, unsure;
+
+	choose(c, f, &in, &unsure);
+	if (!h && !in && !unsure) {
+		f->hookdata = &hook_nobody;
+		return 0;
+	}
+	h = state_of(c, f);
+	if (!h)
+		return -ENOMEM;
+	h->begun = true;
+	for (unsigned k = 0; k < c->n; k++) {
+		h->at[k].in |= in >> k & 1;
+		h->at[k].unsure = unsure >> k & 1;
+	}
+	return h->blocked ? HOOK_BLOCK : open_rest(h);
 }
 
 int hook_chain_open(struct hook_chain *c, struct flow *f)
 {
 	struct flow_hooks *h = f->hookdata;
-	uint32_t takers = 0;
 
 	weir_assert(!hook_indifferent(f));
-	if (!h) {
-		for (unsigned k = 0; k < c->n; k++)
-			takers |= (uint32_t)takes(&c->hook[k]->hook, f->rec->proto) << k;
-		if (!takers) {
-			f->hookdata = &hook_nobody;
-			return 0;
-		}
-		h = flow_hooks_new(c, f, takers);
-		if (!h)
-			return -ENOMEM;
-	}
+	if (!h || !h->begun)
+		return begin(c, f);
 	weir_assert(!h->opened);
 	return h->blocked ? HOOK_BLOCK : open_rest(h);
 }
@@ -331,6 +417,8 @@ void hook_chain_close(struct hook_chain *c, struct flow *f)
 		hook_line_free(h, dir);
 		hook_queue_free(h, dir);
 	}
+	for (unsigned k = 0; k < c->n; k++)
+		free(h->at[k].args);
 	free(h->given);
 	facts_free(h);
 	unwake(h);
@@ -339,14 +427,115 @@ void hook_chain_close(struct hook_chain *c, struct flow *f)
 	free(h);
 }
 
-void hook_chain_gate(struct flow *f, bool open)
+/* --- what rules do with it ------------------------------------------------------------ */
+
+/** decide_scopes - all that can be known is known: who gets the flow? */
+static void decide_scopes(struct flow_hooks *h)
+{
+	for (unsigned k = 0; k < h->chain->n; k++) {
+		if (!h->at[k].unsure || !h->opened)
+			continue;
+		h->at[k].unsure = false;
+		if (in_scope(h->chain, h->chain->hook[k], h->flow) == EXPR_YES)
+			open_late(h, k);
+	}
+}
+
+int hook_chain_gate(struct hook_chain *c, struct flow *f, bool open)
 {
 	struct flow_hooks *h = f->hookdata;
 
-	if (!h || hook_indifferent(f))
-		return;
-	h->gated = !open;
-	hook_settle(h);
-	if (open)
+	if (open && (!h || hook_indifferent(f)))
+		return 0;
+	h = state_of(c, f);
+	if (!h)
+		return -ENOMEM;
+	if (open) {
+		h->gated &= (uint8_t)~HOOK_GATE_JUDGE;
+		decide_scopes(h);
 		hook_wake(h);
+	} else {
+		h->gated |= HOOK_GATE_JUDGE;
+	}
+	hook_settle(h);
+	return 0;
+}
+
+bool hook_chain_unsure(const struct flow *f)
+{
+	const struct flow_hooks *h = f->hookdata;
+	bool unsure = false;
+
+	if (!h || hook_indifferent(f))
+		return false;
+	for (unsigned k = 0; k < h->chain->n; k++)
+		unsure |= h->at[k].unsure;
+	return unsure;
+}
+
+static struct weir_hook_ref *find_hook(const struct hook_chain *c, const char *name)
+{
+	for (unsigned k = 0; k < c->n; k++)
+		if (!strcmp(c->hook[k]->stats->name, name))
+			return c->hook[k];
+	return NULL;
+}
+
+int hook_chain_by_rule(struct hook_chain *c, const char *name, bool on)
+{
+	struct weir_hook_ref *e = find_hook(c, name);
+
+	if (!e)
+		return -ENOENT;
+	e->by_rule = on;
+	return 0;
+}
+
+uint64_t hook_chain_fields(const struct hook_chain *c)
+{
+	uint64_t fields = 0;
+
+	for (unsigned k = 0; k < c->n; k++)
+		fields |= c->hook[k]->scope ? c->env.scopes->fields(c->hook[k]->scope) : 0;
+	return fields;
+}
+
+int hook_chain_pick(struct hook_chain *c, struct flow *f, const char *name, const char *args)
+{
+	const struct weir_hook_ref *e = find_hook(c, name);
+	struct flow_hooks *h;
+	struct weir_flow *wf;
+
+	if (!e)
+		return -ENOENT;
+	/* The if= of a hook that rules give flows narrows them. */
+	if (in_scope(c, e, f) == EXPR_NO)
+		return 0;
+	h = state_of(c, f);
+	if (!h)
+		return -ENOMEM;
+	wf = &h->at[e->index];
+	if (wf->in)
+		return 0;
+	wf->args = args ? strdup(args) : NULL;
+	if (args && !wf->args)
+		return -ENOMEM;
+	if (h->opened)
+		open_late(h, e->index);
+	else
+		wf->in = true;
+	return 0;
+}
+
+void hook_chain_refuse(struct flow *f)
+{
+	struct flow_hooks *h = f->hookdata;
+
+	if (!h || hook_indifferent(f)) {
+		f->hookdata = NULL; /* nothing passes a flow that is not open */
+		return;
+	}
+	h->blocked = true;
+	h->head.direct = false;
+	hook_wake(h);
 }

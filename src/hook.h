@@ -21,6 +21,7 @@
 #ifndef WEIR_HOOK_H
 #define WEIR_HOOK_H
 
+#include "expr.h"
 #include "flow.h"
 
 #include "weir/hook.h"
@@ -52,11 +53,26 @@ struct hook_view {
 	const char *host, *rule;
 };
 
+struct expr;
+
+/**
+ * struct hook_scopes - how if= is read and evaluated (expr.h, which the chain does without)
+ * @compile: 0 or -errno, and a line in @err
+ * @holds: what it says of @f now; @ctx: of struct hook_env
+ */
+struct hook_scopes {
+	int (*compile)(const char *text, struct expr **e, char *err, size_t errsize);
+	void (*free)(struct expr *e);
+	uint64_t (*fields)(const struct expr *e);
+	enum expr_truth (*holds)(void *ctx, const struct expr *e, const struct flow *f);
+};
+
 /**
  * struct hook_env - the chain's surroundings; every member but @view may be NULL or 0
  * @view: what is known of @f now
  * @clock: ns, to measure calls with
  * @now: of this turn
+ * @scopes: NULL: there is no if=
  * @learned: a hook has learnt a field of @f; @field NULL: nothing more will be
  * @limit: a flow's bytes in each direction; @total: of all flows
  */
@@ -64,6 +80,7 @@ struct hook_env {
 	void (*view)(void *ctx, const struct flow *f, struct hook_view *v);
 	uint64_t (*clock)(void);
 	uint64_t (*now)(void *ctx);
+	const struct hook_scopes *scopes;
 	void (*learned)(void *ctx, struct flow *f, const char *field, const char *value);
 	int (*tag)(void *ctx, struct flow *f, const char *tag);
 	int (*event)(void *ctx, struct flow *f, const char *type, const char *json);
@@ -101,6 +118,11 @@ int hook_chain_add(struct hook_chain *c, const char *spec, char *err, size_t err
 int hook_chain_add_hook(struct hook_chain *c, const struct weir_hook *hook, const char *args,
 			char *err, size_t errsize);
 bool hook_chain_empty(const struct hook_chain *c);
+/** hook_chain_by_rule - the hook called @name gets only flows that are picked for it, or (@on
+ * false) all again; 0 or -ENOENT */
+int hook_chain_by_rule(struct hook_chain *c, const char *name, bool on);
+/** hook_chain_fields - bits (expr_fields()) of what scopes look at */
+uint64_t hook_chain_fields(const struct hook_chain *c);
 /** hook_chain_locked - the lock-down has happened: hooks may watch descriptors */
 void hook_chain_locked(struct hook_chain *c);
 /** hook_chain_reload - the user asked for it: tell each hook */
@@ -138,12 +160,26 @@ int hook_chain_open(struct hook_chain *c, struct flow *f);
 void hook_chain_close(struct hook_chain *c, struct flow *f);
 
 /**
- * hook_chain_gate - close or open @f's gate
+ * hook_chain_gate - close or open @f's gate; 0 or -ENOMEM
  *
- * Closed, nothing of its payload passes the place behind the hooks that learn names (those
- * before hook_chain_gate_here()), and no output is shown.
+ * It stands behind the hook `names`, where that is the first one, else before all. Closed, no
+ * payload passes it, and no output is shown. When it opens, scopes that were not decided
+ * (hook_chain_unsure()) are: those who then get the flow are opened. May be called within a
+ * hook's callback.
  */
-void hook_chain_gate(struct flow *f, bool open);
+int hook_chain_gate(struct hook_chain *c, struct flow *f, bool open);
+/** hook_chain_unsure - is there a hook whose if= depends on what is not known of @f yet? */
+bool hook_chain_unsure(const struct flow *f);
+/**
+ * hook_chain_pick - a rule gives @f to the hook called @name, with @args (copied, or NULL)
+ *
+ * Before hook_chain_open(), or at any time after it: then the hook sees what passes from now on,
+ * and while it does not know whether the flow may be (WEIR_PEND) the gate is closed. 0 (also
+ * when it has the flow already), -ENOENT, -ENOMEM. May be called within a hook's callback.
+ */
+int hook_chain_pick(struct hook_chain *c, struct flow *f, const char *name, const char *args);
+/** hook_chain_refuse - latch a block that is not a hook's: all calls below answer HOOK_BLOCK */
+void hook_chain_refuse(struct flow *f);
 
 /** hook_chain_woken - a flow that something has happened to; NULL: no (more) such flow */
 struct flow *hook_chain_woken(struct hook_chain *c);

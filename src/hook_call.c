@@ -267,6 +267,7 @@ const struct weir_info *hook_info(const struct weir_flow *wf)
 		.host = best_host(wf->all, &v),
 		.verdict = rec->verdict ? "block" : "allow",
 		.rule = v.rule,
+		.args = wf->args,
 		.start_ns = rec->start_wall,
 		.bytes_up = rec->up.bytes,
 		.bytes_down = rec->down.bytes,

@@ -184,10 +184,12 @@ static void host_decide(struct weir_flow *wf, int verdict)
 {
 	struct flow_hooks *h = wf->all;
 
-	if (!h->opened && h->opening == wf->index) {
-		wf->decided = true;
-		wf->verdict = (int8_t)(verdict == WEIR_PASS || verdict == WEIR_DROP ? verdict
-										    : WEIR_BLOCK);
+	if (verdict != WEIR_PASS && verdict != WEIR_DROP)
+		verdict = WEIR_BLOCK;
+	if (wf->awaited) {
+		wf->awaited = false;
+		wf->verdict = (int8_t)verdict;
+		hook_decided(wf);
 	} else if (verdict == WEIR_BLOCK || verdict == WEIR_DROP) {
 		hook_block(h, h->chain->hook[wf->index]);
 	}

@@ -27,6 +27,7 @@
 #ifndef WEIR_HOOK_IMPL_H
 #define WEIR_HOOK_IMPL_H
 
+#include "expr.h"
 #include "hook.h"
 #include "owner.h"
 
@@ -66,9 +67,11 @@ struct weir_hook_ref {
 	struct weir_hook hook; /* a copy, zeroes where it is older than we are */
 	void *state;
 	bool loaded;
-	bool error_passes; /* on-error=pass */
-	uint64_t budget;   /* ns */
-	uint64_t said;	   /* when the budget was last complained about */
+	bool error_passes;  /* on-error=pass */
+	bool by_rule;	    /* gets only flows that hook_chain_pick() gives it */
+	struct expr *scope; /* owned: if=; NULL: all flows */
+	uint64_t budget;    /* ns */
+	uint64_t said;	    /* when the budget was last complained about */
 	struct hook_stats *stats, own_stats;
 };
 
@@ -78,11 +81,13 @@ struct weir_flow {
 	void *data; /* the hook's */
 	void (*free_fn)(void *data);
 	uint8_t index;
-	bool in;      /* the hook gets this flow */
-	bool handed;  /* ... and has it: flow_open() was called */
-	bool done;    /* ... and needs no more of it */
-	bool decided; /* decide() was called while flow_open()'s answer was awaited */
-	int8_t verdict;
+	bool in;	/* the hook gets this flow */
+	bool unsure;	/* ... or not: its scope is not decided yet */
+	bool handed;	/* the hook has it: flow_open() was called */
+	bool done;	/* ... and needs no more of it */
+	bool awaited;	/* flow_open() was answered by WEIR_PEND, and not decided since */
+	int8_t verdict; /* of flow_open(), or decide() */
+	char *args;	/* owned: of the rule that gave it the flow, or NULL */
 	struct {
 		uint64_t offset; /* bytes accepted */
 		size_t seen;	 /* of its stage, from the front, shown already */
@@ -122,6 +127,9 @@ struct hook_fact {
 	char field[];
 };
 
+#define HOOK_GATE_JUDGE 1 /* hook_chain_gate() */
+#define HOOK_GATE_LATE	2 /* a hook that was picked late does not know yet */
+
 /** struct flow_hooks - what hangs on flow->hookdata */
 struct flow_hooks {
 	struct hook_head head;
@@ -129,7 +137,9 @@ struct flow_hooks {
 	struct flow *flow;
 	struct flow_hooks *same_id; /* of the chain's table */
 	TAILQ_ENTRY(flow_hooks) woken_link;
-	bool woken, blocked, gated;
+	bool woken, blocked;
+	uint8_t gated;	 /* HOOK_GATE_*: whose gate is closed */
+	bool begun;	 /* who gets the flow is chosen */
 	bool opened;	 /* flow_open() of all */
 	uint8_t opening; /* the next hook whose flow_open() is due */
 	uint32_t asks;	 /* bit k: hook k is shown payload, or datagrams */
@@ -176,6 +186,8 @@ static inline bool hook_indifferent(const struct flow *f)
 }
 int hook_block(struct flow_hooks *h, const struct weir_hook_ref *by); /* HOOK_BLOCK, latched */
 void hook_wake(struct flow_hooks *h);
+/** hook_decided - flow_open() of @wf, whose answer was awaited, is answered now */
+void hook_decided(struct weir_flow *wf);
 /** hook_settle - after a change: is there a reason left to offer payload? */
 void hook_settle(struct flow_hooks *h);
 /** hook_find_flow - one with state, or NULL */

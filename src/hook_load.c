@@ -45,8 +45,10 @@ static int take_copy(const struct weir_hook *theirs, struct weir_hook *ours, cha
 /* --- its configuration -------------------------------------------------------------------------
  */
 
-static int set_name(struct weir_hook_ref *e, const char *value)
+static int set_name(struct weir_hook_ref *e, const char *value, char *err, size_t errsize)
 {
+	(void)err;
+	(void)errsize;
 	if (!*value || strlen(value) >= sizeof(e->stats->name))
 		return -EINVAL;
 	for (const char *p = value; *p; p++)
@@ -57,14 +59,16 @@ static int set_name(struct weir_hook_ref *e, const char *value)
 	return 0;
 }
 
-static int set_on_error(struct weir_hook_ref *e, const char *value)
+static int set_on_error(struct weir_hook_ref *e, const char *value, char *err, size_t errsize)
 {
+	(void)err;
+	(void)errsize;
 	e->error_passes = !strcmp(value, "pass");
 	return e->error_passes || !strcmp(value, "block") ? 0 : -EINVAL;
 }
 
 /** set_budget - "10ms", "500us", "1s" */
-static int set_budget(struct weir_hook_ref *e, const char *value)
+static int set_budget(struct weir_hook_ref *e, const char *value, char *err, size_t errsize)
 {
 	static const struct {
 		const char *unit;
@@ -73,6 +77,8 @@ static int set_budget(struct weir_hook_ref *e, const char *value)
 	char *end;
 	unsigned long n = strtoul(value, &end, 10);
 
+	(void)err;
+	(void)errsize;
 	if (*value < '0' || *value > '9' || !n || n > 3600000)
 		return -EINVAL;
 	for (size_t i = 0; i < ARRAY_SIZE(units); i++)
@@ -83,25 +89,35 @@ static int set_budget(struct weir_hook_ref *e, const char *value)
 	return -EINVAL;
 }
 
+/** set_scope - if=EXPR */
+static int set_scope(struct weir_hook_ref *e, const char *value, char *err, size_t errsize)
+{
+	const struct hook_scopes *scopes = e->chain->env.scopes;
+
+	return scopes ? scopes->compile(value, &e->scope, err, errsize) : -EINVAL;
+}
+
 /** common - the keys that every hook has; 1: it is none of these */
 static int common(struct weir_hook_ref *e, const char *key, const char *value, char *err,
 		  size_t errsize)
 {
 	static const struct {
 		const char *key, *want;
-		int (*set)(struct weir_hook_ref *e, const char *value);
+		int (*set)(struct weir_hook_ref *e, const char *value, char *err, size_t errsize);
 	} keys[] = {
 		{"on-error", "block or pass", set_on_error},
 		{"budget", "a time such as 10ms", set_budget},
+		{"if", "an expression", set_scope},
 		{"name", "letters, digits, - _ . (up to 31)", set_name},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		if (strcmp(keys[i].key, key))
 			continue;
-		if (!keys[i].set(e, value))
+		if (!keys[i].set(e, value, err, errsize))
 			return 0;
-		snprintf(err, errsize, "%s: not '%s', but %s", key, value, keys[i].want);
+		if (!*err)
+			snprintf(err, errsize, "%s: not '%s', but %s", key, value, keys[i].want);
 		return -EINVAL;
 	}
 	return 1;
@@ -188,7 +204,8 @@ void hook_unload(struct weir_hook_ref *e)
 {
 	if (e->hook.unload && e->loaded)
 		e->hook.unload(e->state);
-	/* A library stays mapped: threads or exit handlers of its own may still need it. */
+	if (e->scope)
+		e->chain->env.scopes->free(e->scope);
 	free(e);
 }
 
@@ -247,6 +264,8 @@ int hook_chain_add_hook(struct hook_chain *c, const struct weir_hook *hook, cons
 		hook_unload(e);
 		return rc;
 	}
+	if (!c->n && !strcmp(e->hook.name, "names"))
+		c->gate = 1;
 	c->hook[c->n++] = e;
 	return 0;
 }

@@ -32,6 +32,7 @@
 #include "owner_cache.h"
 #include "relay_local.h"
 #include "tun.h"
+#include "workerhooks.h"
 
 #define NOTICE_KINDS 16
 #define WALL_FRESH   (250 * NSEC_PER_MSEC) /* how long the wall clock may go unread */
@@ -48,6 +49,7 @@ struct worker {
 	struct intercept ic;
 	const struct worker_args *args;
 	struct stack_sink sink;
+	struct workerhooks hooks;
 	struct owner_cache *owners;
 	struct outbox *outbox; /* messages to the supervisor */
 	struct ipc_msg query;  /* owner queries gathered in this turn */
@@ -335,10 +337,8 @@ static int start_loop(struct worker *w)
 {
 	const struct worker_args *a = w->args;
 	struct netsock_set *socks = w->ic.relay.socks;
-	int rc = uv_loop_init(&w->loop);
+	int rc = uv_poll_init(&w->loop, &w->ipc, a->ipc_fd);
 
-	if (!rc)
-		rc = uv_poll_init(&w->loop, &w->ipc, a->ipc_fd);
 	if (!rc)
 		rc = netsock_watch_level(socks, uv_backend_fd(&w->loop),
 					 netsock_token(NETSOCK_LOOP, 0, 0));
@@ -442,6 +442,7 @@ static void turn(struct worker *w)
 		w->acks_at = 0;
 		engine_flush_acks();
 	}
+	loop |= w->rearmed; /* also by what has just been handled */
 	w->rearmed = false;
 	uv_update_time(&w->loop);
 	if (loop || uv_backend_timeout(&w->loop) == 0)
@@ -480,61 +481,6 @@ static void set_dest(struct relay *r, const struct config *cfg, const struct san
 	}
 }
 
-static int add_all(struct relay *r, const struct config *cfg)
-{
-	char err[512];
-
-	for (unsigned i = 0; i < cfg->n_hooks; i++) {
-		int rc = hook_chain_add(r->hooks, cfg->hooks[i], err, sizeof(err));
-
-		if (rc) {
-			log_error("--hook %s: %s", cfg->hooks[i], *err ? err : strerror(-rc));
-			return rc;
-		}
-	}
-	return 0;
-}
-
-/** add_hooks - their paths are the user's, relative to where weir was started */
-static int add_hooks(struct relay *r, const struct worker_args *args)
-{
-	int cwd = args->cwd_fd, rc;
-
-	if (args->cfg->n_hooks && cwd >= 0 && fchdir(cwd))
-		log_debug("the directory that weir was started in is out of reach");
-	rc = add_all(r, args->cfg);
-	close_fd(&cwd);
-	return chdir("/") ? -errno : rc;
-}
-
-/* What hooks ask of their surroundings (struct hook_env) */
-
-static void hook_sees(void *ctx, const struct flow *f, struct hook_view *v)
-{
-	const struct worker *w = ctx;
-
-	*v = relay_view(&w->ic.relay, f);
-}
-
-static uint64_t hook_now(void *ctx)
-{
-	const struct worker *w = ctx;
-
-	return w->ic.relay.now;
-}
-
-static struct hook_env hook_env(struct worker *w)
-{
-	return (struct hook_env){
-		.view = hook_sees,
-		.clock = clock_mono_ns,
-		.now = hook_now,
-		.limit = w->args->cfg->flow_buffer,
-		.total = w->args->cfg->total_buffer,
-		.ctx = w,
-	};
-}
-
 static struct timers_config timers_of(const struct config *cfg)
 {
 	return (struct timers_config){
@@ -555,8 +501,8 @@ static int make_tables(struct worker *w)
 		.max_flows = a->cfg->max_flows,
 		.shared = a->shared_flows,
 	};
-	const struct hook_env he = hook_env(w);
 	struct relay *r = &w->ic.relay;
+	struct hook_env he;
 
 	netsock_dgram_beside(a->sandbox->beside);
 	w->ic.tun_fd = a->sandbox->tun_fd;
@@ -565,7 +511,6 @@ static int make_tables(struct worker *w)
 		.cfg = a->cfg,
 		.flows = flow_table_new(&fc),
 		.timers = timers_new(&tc, flow_table_entries(a->cfg->max_flows)),
-		.hooks = hook_chain_new(&he),
 		.names = names_new(WORKER_NAMES_MAX, a->shared_names),
 		.socks = netsock_set_new(),
 		.sink = &w->sink,
@@ -577,6 +522,9 @@ static int make_tables(struct worker *w)
 		.flow_opened = flow_opened,
 		.ctx = w,
 	};
+	workerhooks_init(&w->hooks, r, &w->loop, &w->rearmed);
+	he = workerhooks_env(&w->hooks);
+	r->hooks = hook_chain_new(&he);
 	w->owners = owner_cache_new();
 	w->outbox = outbox_new(a->ipc_fd);
 	if (!r->flows || !r->timers || !r->hooks || !r->names || !r->socks || !w->owners ||
@@ -612,9 +560,12 @@ static int set_up(struct worker *w)
 	mallopt(M_MMAP_THRESHOLD, 1 << 30);
 	mallopt(M_TRIM_THRESHOLD, 64 << 20);
 	mallopt(M_TOP_PAD, 1 << 20);
-	rc = make_tables(w);
+	rc = uv_loop_init(&w->loop); /* the hooks' timers are in it, too */
 	if (!rc)
-		rc = add_hooks(&w->ic.relay, w->args);
+		rc = make_tables(w);
+	if (!rc)
+		rc = workerhooks_load(w->ic.relay.hooks, w->args->cfg, w->args->cwd_fd);
+	close(w->args->cwd_fd);
 	if (!rc)
 		rc = make_stack(w);
 	if (!rc)
@@ -644,6 +595,8 @@ static void tear_down(struct worker *w)
 	if (outbox_lost(w->outbox))
 		log_warn("%llu records of flows are lost: there were too many at once",
 			 (unsigned long long)outbox_lost(w->outbox));
+	hook_chain_free(r->hooks);
+	workerhooks_close(&w->hooks);
 	stop_loop(w);
 	relay_local_free(r);
 	intercept_exit(&w->ic);
@@ -652,7 +605,6 @@ static void tear_down(struct worker *w)
 	owner_cache_free(w->owners);
 	netsock_set_free(r->socks);
 	names_free(r->names);
-	hook_chain_free(r->hooks);
 	timers_free(r->timers);
 	flow_table_free(r->flows);
 	pktbuf_drain();

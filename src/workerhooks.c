@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+#include "workerhooks.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/util.h"
+
+/* --- what is known ----------------------------------------------------------------------- */
+
+static void sees(void *ctx, const struct flow *f, struct hook_view *v)
+{
+	const struct workerhooks *wh = ctx;
+
+	*v = relay_view(wh->relay, f);
+}
+
+static uint64_t now(void *ctx)
+{
+	const struct workerhooks *wh = ctx;
+
+	return wh->relay->now;
+}
+
+/* --- timers ------------------------------------------------------------------------------- */
+
+/** struct weir_timer - runs once, then frees itself */
+struct weir_timer {
+	uv_timer_t uv; /* the first: libuv gives it back in its callbacks */
+	TAILQ_ENTRY(weir_timer) link;
+	struct workerhooks *wh;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+static void timer_closed(uv_handle_t *handle)
+{
+	free((void *)handle);
+}
+
+static void timer_stop(struct weir_timer *t)
+{
+	TAILQ_REMOVE(&t->wh->timers, t, link);
+	uv_close((uv_handle_t *)&t->uv, timer_closed);
+}
+
+static void timer_fires(uv_timer_t *handle)
+{
+	struct weir_timer *t = (void *)handle;
+	void (*fn)(void *arg) = t->fn;
+	void *arg = t->arg;
+
+	timer_stop(t);
+	fn(arg);
+}
+
+static struct weir_timer *timer(void *ctx, unsigned ms, void (*fn)(void *arg), void *arg)
+{
+	struct workerhooks *wh = ctx;
+	struct weir_timer *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->wh = wh;
+	t->fn = fn;
+	t->arg = arg;
+	uv_timer_init(wh->loop, &t->uv);
+	/* libuv's time is that of the last turn, which may have been long ago. */
+	uv_update_time(wh->loop);
+	uv_timer_start(&t->uv, timer_fires, ms, 0);
+	TAILQ_INSERT_TAIL(&wh->timers, t, link);
+	return t;
+}
+
+/* --- descriptors ---------------------------------------------------------------------------- */
+
+struct weir_watch {
+	uv_poll_t uv; /* the first */
+	TAILQ_ENTRY(weir_watch) link;
+	struct workerhooks *wh;
+	void (*fn)(void *arg, unsigned events);
+	void *arg;
+};
+
+static void watch_closed(uv_handle_t *handle)
+{
+	free((void *)handle);
+}
+
+/** watch_ready - an error is both: whoever reads or writes next will be told */
+static void watch_ready(uv_poll_t *handle, int status, int events)
+{
+	struct weir_watch *w = (void *)handle;
+	unsigned bits = 0;
+
+	if (status < 0 || events & (UV_READABLE | UV_DISCONNECT))
+		bits |= WEIR_READABLE;
+	if (status < 0 || events & UV_WRITABLE)
+		bits |= WEIR_WRITABLE;
+	w->fn(w->arg, bits);
+}
+
+static int watch_set(struct weir_watch *w, unsigned events)
+{
+	int bits = (events & WEIR_READABLE ? UV_READABLE : 0) |
+		   (events & WEIR_WRITABLE ? UV_WRITABLE : 0);
+
+	*w->wh->rearmed = true;
+	return bits ? uv_poll_start(&w->uv, bits, watch_ready) : uv_poll_stop(&w->uv);
+}
+
+static void watch_stop(struct weir_watch *w)
+{
+	TAILQ_REMOVE(&w->wh->watches, w, link);
+	*w->wh->rearmed = true;
+	uv_close((uv_handle_t *)&w->uv, watch_closed);
+}
+
+static struct weir_watch *watch(void *ctx, int fd, unsigned events,
+				void (*fn)(void *arg, unsigned events), void *arg)
+{
+	struct workerhooks *wh = ctx;
+	struct weir_watch *w = calloc(1, sizeof(*w));
+
+	if (!w || uv_poll_init(wh->loop, &w->uv, fd)) {
+		free(w);
+		return NULL;
+	}
+	w->wh = wh;
+	w->fn = fn;
+	w->arg = arg;
+	TAILQ_INSERT_TAIL(&wh->watches, w, link);
+	if (!watch_set(w, events))
+		return w;
+	watch_stop(w);
+	return NULL;
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+void workerhooks_init(struct workerhooks *wh, struct relay *r, uv_loop_t *loop, bool *rearmed)
+{
+	wh->relay = r;
+	wh->loop = loop;
+	wh->rearmed = rearmed;
+	TAILQ_INIT(&wh->timers);
+	TAILQ_INIT(&wh->watches);
+}
+
+struct hook_env workerhooks_env(struct workerhooks *wh)
+{
+	return (struct hook_env){
+		.view = sees,
+		.clock = clock_mono_ns,
+		.now = now,
+		.timer = timer,
+		.timer_stop = timer_stop,
+		.watch = watch,
+		.watch_set = watch_set,
+		.watch_stop = watch_stop,
+		.limit = wh->relay->cfg->flow_buffer,
+		.total = wh->relay->cfg->total_buffer,
+		.ctx = wh,
+	};
+}
+
+static int load_all(struct hook_chain *c, const struct config *cfg)
+{
+	char err[512];
+
+	for (unsigned i = 0; i < cfg->n_hooks; i++) {
+		int rc = hook_chain_add(c, cfg->hooks[i], err, sizeof(err));
+
+		if (rc) {
+			log_error("--hook %s: %s", cfg->hooks[i], *err ? err : strerror(-rc));
+			return rc;
+		}
+	}
+	return 0;
+}
+
+int workerhooks_load(struct hook_chain *c, const struct config *cfg, int cwd)
+{
+	int rc;
+
+	if (cfg->n_hooks && cwd >= 0 && fchdir(cwd))
+		log_debug("the directory that weir was started in is out of reach");
+	rc = load_all(c, cfg);
+	return chdir("/") ? -errno : rc;
+}
+
+void workerhooks_close(struct workerhooks *wh)
+{
+	while (!TAILQ_EMPTY(&wh->timers))
+		timer_stop(TAILQ_FIRST(&wh->timers));
+	while (!TAILQ_EMPTY(&wh->watches))
+		watch_stop(TAILQ_FIRST(&wh->watches));
+}

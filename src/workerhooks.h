@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * workerhooks: what hooks ask of the worker that they run in (struct hook_env): what is known of a
+ * flow, the time, timers and watched descriptors of its loop.
+ */
+#ifndef WEIR_WORKERHOOKS_H
+#define WEIR_WORKERHOOKS_H
+
+#include "relay.h"
+
+#include <sys/queue.h>
+#include <uv.h>
+
+/**
+ * struct workerhooks - part of the worker
+ * @relay, @loop: borrowed
+ * @rearmed: set when libuv has something to tell its epoll set
+ */
+struct workerhooks {
+	struct relay *relay;
+	uv_loop_t *loop;
+	bool *rearmed;
+	TAILQ_HEAD(, weir_timer) timers;
+	TAILQ_HEAD(, weir_watch) watches;
+};
+
+void workerhooks_init(struct workerhooks *wh, struct relay *r, uv_loop_t *loop, bool *rearmed);
+/** workerhooks_env - what the chain needs of us; refers to @wh */
+struct hook_env workerhooks_env(struct workerhooks *wh);
+/**
+ * workerhooks_load - all of --hook, in its order, by paths relative to @cwd; 0 or -errno, said
+ *
+ * Before the lock-down.
+ */
+int workerhooks_load(struct hook_chain *c, const struct config *cfg, int cwd);
+/** workerhooks_close - what hooks have left, after the last of them was unloaded */
+void workerhooks_close(struct workerhooks *wh);
+
+#endif
