@@ -295,6 +295,7 @@ static void begin(struct names_http *h)
 static enum names_http_event end(struct names_http *h)
 {
 	h->state = NAMES_HTTP_AT_START;
+	h->taken = 0;
 	return NAMES_HTTP_END;
 }
 
@@ -435,6 +436,18 @@ static enum names_http_event small(struct names_http *h, uint8_t c)
 	}
 }
 
+/* start - the first byte of a message, or of an empty line before it */
+static enum names_http_event start(struct names_http *h, uint8_t c, size_t *used)
+{
+	if (c != '\r' && c != '\n') {
+		begin(h);
+		h->state = NAMES_HTTP_IN_LINE;
+		return NAMES_HTTP_MORE;
+	}
+	*used = 1;
+	return ++h->taken <= NAMES_HTTP_HEAD_MAX ? NAMES_HTTP_MORE : NAMES_HTTP_BAD;
+}
+
 /* one - at least one byte, or an event that needs none */
 static enum names_http_event one(struct names_http *h, const uint8_t *data, size_t len,
 				 size_t *used)
@@ -460,13 +473,8 @@ static enum names_http_event one(struct names_http *h, const uint8_t *data, size
 	}
 	if (!len)
 		return NAMES_HTTP_MORE;
-	if (h->state == NAMES_HTTP_AT_START) {
-		begin(h);
-		h->state =
-			*data == '\r' || *data == '\n' ? NAMES_HTTP_AT_START : NAMES_HTTP_IN_LINE;
-		*used = h->state == NAMES_HTTP_AT_START;
-		return NAMES_HTTP_MORE;
-	}
+	if (h->state == NAMES_HTTP_AT_START)
+		return start(h, *data, used);
 	event = h->state == NAMES_HTTP_IN_CHUNK_SIZE ? chunk_size(h, *data) : small(h, *data);
 	/* what ended the size may be the line's end itself */
 	if (h->state == NAMES_HTTP_IN_CHUNK_EXT && *data == '\n' && event == NAMES_HTTP_MORE)

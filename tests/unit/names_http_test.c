@@ -186,6 +186,12 @@ static void test_bounds(void)
 	tap_ok(!strcmp(t.text, "GET / !"), "a larger one: %s", t.text);
 	tap_ok(!t.h.line.data, "nothing is kept of what is bad");
 	names_http_free(&t.h);
+	t = (struct trace){0};
+	memset(field, '\n', sizeof(field));
+	feed(&t, field, sizeof(field));
+	tap_ok(!t.n, "16384 empty lines");
+	feed(&t, field, 1);
+	tap_ok(!strcmp(t.text, "!"), "and one more: %s", t.text);
 }
 
 static void test_no_body(void)
