@@ -13,20 +13,20 @@
 
 /* --- DNS ------------------------------------------------------------------------------------ */
 
-/* dns_header - of a query: QR, opcode, AA, TC, RA, Z and rcode are 0, one question, no answer */
-static bool dns_header(const uint8_t *h)
+/* is_dns_header - of a query: QR, opcode, AA, TC, RA, Z and rcode are 0, one question, no answer */
+static bool is_dns_header(const uint8_t *h)
 {
 	return !(h[2] & 0xfe) && !(h[3] & 0xcf) && h[4] == 0 && h[5] == 1 && h[6] == 0 &&
 	       h[7] == 0 && h[8] == 0 && h[9] == 0 && h[10] == 0 && h[11] <= 2;
 }
 
-static bool dns_query(const uint8_t *data, size_t len)
+static bool is_dns_query(const uint8_t *data, size_t len)
 {
 	struct names_view v = {data, len}, skipped;
 	uint32_t label, type, class;
 	size_t name = 0;
 
-	if (len < DNS_HEADER || !dns_header(data))
+	if (len < DNS_HEADER || !is_dns_header(data))
 		return false;
 	names_take(&v, DNS_HEADER, &skipped);
 	do {
@@ -40,14 +40,14 @@ static bool dns_query(const uint8_t *data, size_t len)
 	       (v.len == 0 || data[11]);
 }
 
-/* dns_stream - the same with its length in front, as far as the header tells */
-static enum names_step dns_stream(const uint8_t *data, size_t len)
+/* is_dns_stream - the same with its length in front, as far as the header tells */
+static enum names_step is_dns_stream(const uint8_t *data, size_t len)
 {
 	if (len && data[0] > DNS_STREAM_MAX >> 8)
 		return NAMES_NOT;
 	if (len < 2 + DNS_HEADER)
 		return NAMES_MORE;
-	return dns_header(data + 2) ? NAMES_FOUND : NAMES_NOT;
+	return is_dns_header(data + 2) ? NAMES_FOUND : NAMES_NOT;
 }
 
 /* --- others ----------------------------------------------------------------------------------- */
@@ -81,7 +81,7 @@ enum names_step names_app_stream(const uint8_t *data, size_t len, const char **a
 		{"tls", names_tls_start},
 		{"http2", names_http2_start},
 		{"ssh", ssh_start},
-		{"dns", dns_stream},
+		{"dns", is_dns_stream},
 	};
 	enum names_step all = NAMES_NOT;
 
@@ -126,7 +126,7 @@ const char *names_app_banner(const uint8_t *data, size_t len)
 
 const char *names_app_datagram(const uint8_t *data, size_t len)
 {
-	if (dns_query(data, len))
+	if (is_dns_query(data, len))
 		return "dns";
 	return stun_request(data, len) ? "stun" : NULL;
 }

@@ -117,6 +117,11 @@ bool names_http_split_host(struct names_view v, char out[NAMES_HTTP_HOST_MAX + 1
 	return true;
 }
 
+static bool ends_authority(uint8_t c)
+{
+	return c == '/' || c == '?' || c == '#';
+}
+
 /* authority_of - of "http://AUTHORITY/path"; false: @target has another form */
 static bool authority_of(struct names_view target, struct names_view *authority,
 			 struct names_view *rest)
@@ -130,7 +135,7 @@ static bool authority_of(struct names_view target, struct names_view *authority,
 			continue;
 		target.at += n;
 		target.len -= n;
-		for (n = 0; n < target.len && !memchr("/?#", target.at[n], 3); n++)
+		for (n = 0; n < target.len && !ends_authority(target.at[n]); n++)
 			;
 		*authority = (struct names_view){target.at, n};
 		*rest = (struct names_view){target.at + n, target.len - n};

@@ -274,7 +274,7 @@ static bool decrypt(struct names_quic_lib *lib, const struct names_quic_keys *k,
 		    const struct packet *p, struct names_view *plain)
 {
 	uint8_t mask[SAMPLE], first, number[NUMBER_MAX], nonce[sizeof(k->iv)];
-	struct names_view sealed = p->rest, bytes;
+	struct names_view sealed = p->rest, bytes = {0};
 	uint32_t truncated = 0;
 	uint64_t n;
 	size_t size, i;
@@ -284,7 +284,8 @@ static bool decrypt(struct names_quic_lib *lib, const struct names_quic_keys *k,
 		return false;
 	first = p->head.at[0] ^ (mask[0] & 0x0f);
 	size = (first & 3) + 1u;
-	names_take(&sealed, size, &bytes);
+	if (!names_take(&sealed, size, &bytes))
+		return false;
 	for (i = 0; i < size; i++) {
 		number[i] = bytes.at[i] ^ mask[1 + i];
 		truncated = truncated << 8 | number[i];
@@ -336,10 +337,10 @@ static bool crypto(struct names_quic *q, uint64_t offset, struct names_view byte
 
 static bool take_ack(struct names_view *v, bool ecn)
 {
-	uint64_t n, ranges, i;
+	uint64_t n, delay, ranges, i;
 
 	/* largest, delay, count; the first range, pairs of gap and range, three counts */
-	if (!take_varint(v, &n) || !take_varint(v, &n) || !take_varint(v, &ranges) ||
+	if (!take_varint(v, &n) || !take_varint(v, &delay) || !take_varint(v, &ranges) ||
 	    ranges > v->len)
 		return false;
 	for (i = 0; i < 1 + 2 * ranges + (ecn ? 3 : 0); i++)
