@@ -12,7 +12,8 @@ level() {
 	src/base/*) echo 0 ;;
 	src/policy_fd) echo 2 ;;
 	src/policy_host) echo 4 ;;
-	src/policy | src/policy_* | src/nameset | src/prefixset | src/numset) echo 1 ;;
+	src/check) echo 5 ;;
+	src/policy | src/policy_* | src/nameset | src/prefixset | src/numset | src/flowspec) echo 1 ;;
 	src/packet | src/flow | src/option | src/config | src/config_up | src/rule | src/change | src/select | src/plan | src/regions | src/timers | src/dest | src/listener | src/names | src/dnsmsg | src/dnsstream | src/expr | src/expr_*) echo 1 ;;
 	src/hook | src/hook_* | src/owner | src/owner_* | src/bpf/* | src/hooks/* | stack/stack | src/ipc | src/outbox | src/netsock) echo 2 ;;
 	src/netsock_dgram | src/tun | src/tundev | src/relay | src/relay_dgram | src/relay_tcp* | \

@@ -11,6 +11,7 @@
 
 #include <sys/wait.h>
 
+#include "check.h"
 #include "config.h"
 #include "control.h"
 #include "demo.h"
@@ -252,6 +253,8 @@ static const struct command {
 	 "end `weir up`, and undo all that it, or one that was killed, has changed", cmd_down},
 	{"flows", "[--instance PID]",
 	 "print the live flows of a running weir, one JSON object a line", cmd_flows},
+	{"check", "[--flow 'FIELD=VALUE...'] FILE",
+	 "explain the rules of FILE, or which of them decides about a flow", check_run},
 	{"doctor", "", "say what this machine allows, and what to change", cmd_doctor},
 	{"help", "[run|up]", "this text, or the options of `weir run` or `weir up`", cmd_help},
 	{"version", "", "print the version", cmd_version},

@@ -91,6 +91,8 @@ int policy_add_entry(struct policy *p, const struct policy_entry *e)
 	p->entries[p->n_entries++] = *e;
 	if (e->expr)
 		p->fields |= expr_fields(e->expr);
+	else if (e->rule.final && !p->always)
+		p->always = p->n_entries;
 	return 0;
 }
 

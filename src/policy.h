@@ -185,6 +185,8 @@ struct policy_judgement {
  */
 void policy_judge(const struct policy *p, expr_get_fn *get, const void *subject,
 		  struct policy_judgement *out);
+/** policy_explain_rules - sets, rules in normal form, what they wait for, warnings */
+void policy_explain_rules(const struct policy *p, FILE *out);
 /** policy_explain - what each rule says of @subject, one line each, and which decides, to @out */
 void policy_explain(const struct policy *p, expr_get_fn *get, const void *subject, FILE *out);
 const char *policy_verdict_text(unsigned verdict);

@@ -42,6 +42,7 @@ struct policy {
 	uint32_t n_sets, room_sets;
 	struct policy_index *index; /* in @chunks */
 	uint64_t fields;
+	uint32_t always; /* 1 + the first rule that always decides; 0: there is none */
 	/* where sets lie that were mapped */
 	void *map;
 	size_t map_size;

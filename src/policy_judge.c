@@ -10,12 +10,13 @@
 
 #define BIT(f) (1ULL << (f))
 
-/* known from the first packet on */
+/* known from the first packet on; dns.name is what was asked for before it */
 #define PACKET_FIELDS                                                                              \
 	(BIT(EXPR_F_PROTO) | BIT(EXPR_F_DIR) | BIT(EXPR_F_SRC_IP) | BIT(EXPR_F_DST_IP) |           \
 	 BIT(EXPR_F_SRC_PORT) | BIT(EXPR_F_DST_PORT) | BIT(EXPR_F_IP_VERSION) |                    \
 	 BIT(EXPR_F_BYTES_UP) | BIT(EXPR_F_BYTES_DOWN) | BIT(EXPR_F_DURATION) |                    \
-	 BIT(EXPR_F_STATE) | BIT(EXPR_F_VERDICT) | BIT(EXPR_F_ID) | BIT(EXPR_F_TAG))
+	 BIT(EXPR_F_STATE) | BIT(EXPR_F_VERDICT) | BIT(EXPR_F_ID) | BIT(EXPR_F_TAG) |              \
+	 BIT(EXPR_F_DNS_NAME))
 /* known when somebody has answered whose socket it is */
 #define OWNER_FIELDS                                                                               \
 	(BIT(EXPR_F_UID) | BIT(EXPR_F_USER) | BIT(EXPR_F_GID) | BIT(EXPR_F_PID) |                  \

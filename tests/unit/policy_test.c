@@ -434,9 +434,11 @@ static void test_explain(void)
 	       "what it waits for");
 	text = explain("hook x if sni == a or uid == 1\n", "dst.port=80");
 	tap_ok(strstr(text, "=> allow, the default when none is stated\n") &&
-		       strstr(text,
-			      "payload waits for whose socket it is and for the first payload"),
+		       strstr(text, "payload waits for whose socket it is and the first payload"),
 	       "hooks that are not decided");
+	tap_ok(strstr(explain("drop if dst.port == 1\n", "uid=1"),
+		      "=> wait for dst.port, by r:1\n"),
+	       "what nobody waits for is named");
 	tap_ok(strstr(explain("default reset", ""), "=> reset, the default of r:1\n"), "a default");
 }
 
