@@ -295,6 +295,7 @@ static const struct {
 	{"not dst.port not in {8080, 80}", NO, "dst.port in {80, 8080}"},
 	{"dst.port in {1000-1999,443-445,80}", YES, "dst.port in {80, 443-445, 1000-1999}"},
 	{"dst.port in {440-444, 443-500, 442}", YES, "dst.port in 440-500"},
+	{"dst.port in {400-500, 410-420}", YES, "dst.port in 400-500"},
 	{"dst.port in {442, 444}", NO, "dst.port in {442, 444}"},
 	{"dst.port in {1,2,3,4,5,6,7,8,9,10,443}", YES,
 	 "dst.port in {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 443}"},
@@ -1040,8 +1041,25 @@ static void test_regex_limits(void)
 	tap_is(expr_eval(e, get, &s), YES, "and afterwards all is as before");
 	tap_is(expr_limits_hit() - hits, 3, "which is no limit");
 	expr_free(e);
-	e = compile("http.path =~ \"x\"");
-	tap_is(expr_eval(e, get, &s), NO, "the room is made again when it is needed again");
+	e = compile("http.path =~ \"a.*[bc]\"");
+	s.value[EXPR_F_HTTP_PATH][0].text.len = 500;
+	tap_is(expr_eval(e, get, &s), NO, "few steps from each of many places");
+	tap_is(expr_limits_hit() - hits, 3, "... are no limit");
+	s.value[EXPR_F_HTTP_PATH][0].text.len = EXPR_SUBJECT_MAX;
+	tap_is(expr_eval(e, get, &s), NO, "many steps from each of many places");
+	tap_is(expr_limits_hit() - hits, 4, "... are counted for all places together");
+	expr_free(e);
+	e = compile("http.path =~ \"^a.*[bc]\"");
+	tap_is(expr_eval(e, get, &s), NO, "as many from one place");
+	tap_is(expr_limits_hit() - hits, 4, "... are no limit");
+	expr_free(e);
+	e = compile("http.path =~ \"x$\"");
+	s.value[EXPR_F_HTTP_PATH][0].text.s = "x\nx\n";
+	s.value[EXPR_F_HTTP_PATH][0].text.len = 4;
+	tap_is(expr_eval(e, get, &s), NO, "a newline is no end");
+	expr_free(e);
+	e = compile("http.path =~ \"^x\"");
+	tap_is(expr_eval(e, get, &s), YES, "the room is made again when it is needed again");
 	expr_free(e);
 }
 
