@@ -224,7 +224,7 @@ static int wrong_operator(struct expr_build *b, const struct expr_compare *c, en
 
 int expr_check(struct expr_build *b, const struct expr_compare *c, struct expr_node *n)
 {
-	enum expr_field f;
+	enum expr_field f = EXPR_FIELD_MAX;
 	enum expr_type type;
 	bool done = false;
 	int rc = expr_check_field(b, &c->field, &f);

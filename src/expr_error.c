@@ -10,7 +10,8 @@
 #include "base/util.h"
 
 /** fill - the place of @at, by counting lines, as this happens once */
-static void fill(struct expr_build *b, const char *at, size_t width, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static void fill(struct expr_build *b, const char *at,
+						       size_t width, const char *fmt, va_list ap)
 {
 	struct expr_error *err = b->err;
 	const char *line = b->text;
@@ -68,7 +69,7 @@ const char *expr_shown(const struct expr_token *token)
 		return "the end";
 	for (size_t i = 0; i < n; i++)
 		out[i] = (unsigned char)token->s[i] >= 0x80 ? '?' : printable(token->s[i]);
-	strcpy(out + n, token->len > n ? "..." : "");
+	str_copy(out + n, sizeof(buffers[0]) - n, token->len > n ? "..." : "");
 	return out;
 }
 

@@ -99,9 +99,14 @@ static int take_sign(struct expr_build *b)
 			    expr_shown(t));
 }
 
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 int expr_next(struct expr_build *b)
 {
-	while (b->at < b->end && memchr(" \t\r\n", *b->at, 4))
+	while (b->at < b->end && is_blank(*b->at))
 		b->at++;
 	b->token = (struct expr_token){.kind = EXPR_T_END, .s = b->at};
 	if (b->at == b->end)

@@ -177,6 +177,7 @@ static int parse_one(struct expr_build *b, uint32_t *out)
 	}
 	if (b->token.kind != EXPR_T_OPEN)
 		return parse_comparison(b, negate, out);
+	*out = EXPR_NONE;
 	rc = parse_group(b, out);
 	if (!rc)
 		b->branch[*out].node.negate ^= negate;
@@ -188,7 +189,7 @@ static int parse_list(struct expr_build *b, enum expr_token_kind sign, enum expr
 		      int (*element)(struct expr_build *b, uint32_t *out), uint32_t *out)
 {
 	const struct expr_node group = {.kind = (uint8_t)kind};
-	uint32_t first, next;
+	uint32_t first = EXPR_NONE, next = EXPR_NONE;
 	int rc = element(b, &first);
 
 	*out = first;

@@ -11,6 +11,7 @@
 #include "expr.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/util.h"
