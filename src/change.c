@@ -77,7 +77,7 @@ static void put_rule(struct text *t, const struct host_rule *r)
 	else if (r->action == RULE_GOTO)
 		put(t, " goto=%u", r->goto_pref);
 	else
-		put(t, " nop");
+		put(t, r->action == RULE_NOP ? " nop" : " unreachable");
 	if (r->has_uid)
 		put(t, " uid=%u-%u", r->uid_lo, r->uid_hi);
 	if (r->mask)
@@ -341,6 +341,12 @@ static int rule_nop(struct change *c, const char *v)
 	return *v ? -EINVAL : 0;
 }
 
+static int rule_unreachable(struct change *c, const char *v)
+{
+	c->rule.action = RULE_UNREACHABLE;
+	return *v ? -EINVAL : 0;
+}
+
 static int rule_uid(struct change *c, const char *v)
 {
 	uint64_t lo, hi;
@@ -411,9 +417,16 @@ static int rule_dport(struct change *c, const char *v)
 }
 
 static const struct field rule_fields[] = {
-	{"pref=", rule_pref, 1},   {"lookup=", rule_lookup, 2}, {"goto=", rule_goto, 2},
-	{"nop", rule_nop, 2},	   {"uid=", rule_uid, 0},	{"mark=", rule_mark, 0},
-	{"iif=", rule_iif, 0},	   {"proto=", rule_proto, 0},	{"to=", rule_to, 0},
+	{"pref=", rule_pref, 1},
+	{"lookup=", rule_lookup, 2},
+	{"goto=", rule_goto, 2},
+	{"nop", rule_nop, 2},
+	{"unreachable", rule_unreachable, 2},
+	{"uid=", rule_uid, 0},
+	{"mark=", rule_mark, 0},
+	{"iif=", rule_iif, 0},
+	{"proto=", rule_proto, 0},
+	{"to=", rule_to, 0},
 	{"dport=", rule_dport, 0},
 };
 

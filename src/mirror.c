@@ -15,8 +15,8 @@
  *
  * Not asked about: what the host takes itself (table local comes before all rules),
  * multicast, link-local IPv6 addresses (they come with a device) and what is no destination
- * at all. What another table than local delivers here becomes a `throw` route: the host's own
- * rules go on.
+ * at all. Where the host has no route the table has a `throw` one, behind which a rule gives the
+ * error for that (plan.c): no type of route does.
  *
  * Changes are made in an order in which no destination is without a route that it had
  * and keeps: narrow new ones first, then replacements, then deletions.
@@ -216,7 +216,7 @@ static unsigned link_mtu(const struct view *v, unsigned ifindex)
 /** way_of - what the table shall say for an answer of the kernel */
 static struct region_way way_of(const struct view *v, const struct rtnl_way *w)
 {
-	struct region_way out = {.type = w->local ? ROUTE_THROW : w->type};
+	struct region_way out = {.type = w->local ? ROUTE_LOCAL : w->type};
 	unsigned mtu = w->mtu ? w->mtu : link_mtu(v, w->ifindex);
 
 	if (out.type != ROUTE_UNICAST)
@@ -243,7 +243,7 @@ static int ask(struct view *v, struct region *r)
 	case -ENETDOWN:
 	case -ENODEV:
 	case -EADDRNOTAVAIL:
-		r->way = (struct region_way){.type = ROUTE_UNREACHABLE};
+		r->way = (struct region_way){.type = ROUTE_THROW};
 		return 0;
 	default:
 		return err;

@@ -9,11 +9,12 @@
  *	+1	what has mark PASS does so too
  *	+2	link-local, multicast and broadcast destinations as well, where asked for
  *	+10	answers that the kernel makes without a socket (resets, ACKs of TIME_WAIT, ICMP
- *errors) to what came from weir0. They carry uid 0, so a mark brings them back: a packet from weir0
- *gets REPLY, which fwmark_reflect copies to the answer +20..	one slot of two prefs for each
- *selector that policy rules can express: first its exceptions, which go to the next slot, then its
- *users, who go by weir's table +60	what nftables marked SELECT goes by weir's table: every
- *other selector +99	nothing, the target of the others
+ *		errors) to what came from weir0. They carry uid 0, so a mark brings them back: a
+ *packet from weir0 gets REPLY, which fwmark_reflect copies to the answer +20..	one slot of three
+ *prefs for each selector that policy rules can express: first its exceptions, which go to the next
+ *slot, then its users, who go by weir's table, then what that had no route for, which has none:
+ *ENETUNREACH +80	what nftables marked SELECT goes by weir's table: every other selector; and
+ *+81 +99	nothing, the target of the others
  *
  * `iif lo` on a rule means that this host itself sends. Without it uid 0 would include what is
  * forwarded for containers. A selector that contains uid 0 goes by mark, as the kernel's own
@@ -55,10 +56,11 @@
 #define PREF_PASS   1
 #define PREF_LINK   2
 #define PREF_REPLY  10
-#define PREF_SLOTS  20 /* two prefs each */
-#define PREF_SELECT 60
+#define PREF_SLOTS  20 /* three prefs each */
+#define PREF_SELECT 80
+#define PREF_NOWAY  81
 #define PREF_END    99
-#define SLOTS_MAX   ((PREF_SELECT - PREF_SLOTS) / 2)
+#define SLOTS_MAX   ((PREF_SELECT - PREF_SLOTS) / 3)
 #define SLOT_RULES  256 /* of one selector; with more it goes by mark */
 #define METRIC_LAST UINT32_MAX
 #define CGROUP_ROOT "/sys/fs/cgroup" /* where nft looks for cgroups */
@@ -258,6 +260,10 @@ static void fixed_rules(struct making *m)
 	r.mask = plan_mark_mask(m->c);
 	r.mark = plan_mark_value(m->c, PLAN_MARK_SELECT);
 	rule_add_both(m, r, PREF_SELECT, guard);
+	r.action = RULE_UNREACHABLE;
+	r.table = 0;
+	if (guard)
+		rule_add_both(m, r, PREF_NOWAY, guard);
 }
 
 static uint8_t rule_proto(unsigned proto, bool v6)
@@ -323,6 +329,15 @@ static void slot_family(struct slot *t, const struct selector *sel, struct host_
 	}
 }
 
+/** slot_users - in both families */
+static void slot_users(struct slot *t, const struct selector *sel, struct host_rule r)
+{
+	for (unsigned v6 = 0; v6 < 2; v6++) {
+		r.v6 = v6;
+		slot_family(t, sel, r);
+	}
+}
+
 /** slot_except - one exception as rules of one family that go past the selector */
 static void slot_except(struct slot *t, const struct select_except *e, struct host_rule r)
 {
@@ -356,17 +371,19 @@ static void slot_except(struct slot *t, const struct select_except *e, struct ho
 static unsigned slot_make(struct making *m, const struct selector *sel, unsigned slot,
 			  unsigned next)
 {
-	unsigned pref = PREF_SLOTS + 2 * slot;
+	unsigned pref = PREF_SLOTS + 3 * slot;
 	struct slot t = {.m = m, .guard = !sel->fail_open};
 	struct host_rule r = rule_lookup(m, true);
 
 	t.n_ids = ids_merged(m->s, &sel->ids, t.ids);
 	t.n_ports = ports_merged(&sel->narrow, t.ports);
 	r.pref = m->c->rule_base + pref + 1;
-	for (unsigned v6 = 0; v6 < 2; v6++) {
-		r.v6 = v6;
-		slot_family(&t, sel, r);
-	}
+	slot_users(&t, sel, r);
+	r.action = RULE_UNREACHABLE;
+	r.table = 0;
+	r.pref++;
+	if (!sel->fail_open)
+		slot_users(&t, sel, r);
 	r = rule_goto(m, next);
 	r.iif[0] = 'l';
 	r.iif[1] = 'o';
@@ -1452,7 +1469,7 @@ static void print_rule(const struct host_rule *r, FILE *f)
 	else if (r->action == RULE_GOTO)
 		fprintf(f, " goto %" PRIu32, r->goto_pref);
 	else
-		fputs(" nop", f);
+		fputs(r->action == RULE_NOP ? " nop" : " unreachable", f);
 	fprintf(f, " protocol %d\n", RULE_PROTOCOL);
 }
 

@@ -36,6 +36,7 @@ struct rtnl {
 	struct nlmsg nl;
 };
 
+#define LOOPBACK_IFINDEX  1    /* in every network namespace */
 #define V6_DEFAULT_METRIC 1024 /* IP6_RT_PRIO_USER */
 #define DUMP_TRIES	  8    /* a list that changes each time it is read: -EAGAIN */
 #define FRA_DPORT_MASK_	  29   /* FRA_DPORT_MASK: newer than the headers of Debian 12 */
@@ -203,8 +204,10 @@ static void put_rule_selectors(struct nlmsghdr *nlh, const struct host_rule *r)
 
 static int rule_send(struct rtnl *nl, uint16_t type, uint16_t flags, const struct host_rule *r)
 {
-	static const uint8_t actions[] = {
-		[RULE_LOOKUP] = FR_ACT_TO_TBL, [RULE_GOTO] = FR_ACT_GOTO, [RULE_NOP] = FR_ACT_NOP};
+	static const uint8_t actions[] = {[RULE_LOOKUP] = FR_ACT_TO_TBL,
+					  [RULE_GOTO] = FR_ACT_GOTO,
+					  [RULE_NOP] = FR_ACT_NOP,
+					  [RULE_UNREACHABLE] = FR_ACT_UNREACHABLE};
 	struct nlmsghdr *nlh = nlmsg_request(&nl->nl, type, NLM_F_ACK | flags);
 	struct fib_rule_hdr *h = mnl_nlmsg_put_extra_header(nlh, sizeof(*h));
 
@@ -240,6 +243,9 @@ static bool rule_action_from(uint8_t action, enum rule_action *out)
 		return true;
 	case FR_ACT_NOP:
 		*out = RULE_NOP;
+		return true;
+	case FR_ACT_UNREACHABLE:
+		*out = RULE_UNREACHABLE;
 		return true;
 	default:
 		*out = RULE_NOP;
@@ -428,10 +434,10 @@ int rtnl_rule_del(struct rtnl *nl, const struct host_rule *r)
 static const uint8_t route_types[] = {
 	[ROUTE_UNICAST] = RTN_UNICAST,	   [ROUTE_UNREACHABLE] = RTN_UNREACHABLE,
 	[ROUTE_BLACKHOLE] = RTN_BLACKHOLE, [ROUTE_PROHIBIT] = RTN_PROHIBIT,
-	[ROUTE_THROW] = RTN_THROW,
+	[ROUTE_THROW] = RTN_THROW,	   [ROUTE_LOCAL] = RTN_LOCAL,
 };
 
-/** route_type_from - false: local, broadcast, multicast and the like */
+/** route_type_from - false: broadcast, multicast and the like */
 static bool route_type_from(uint8_t type, enum route_type *out)
 {
 	size_t i;
@@ -445,8 +451,18 @@ static bool route_type_from(uint8_t type, enum route_type *out)
 	return false;
 }
 
+static uint8_t route_scope(const struct host_route *r)
+{
+	if (r->v6)
+		return RT_SCOPE_UNIVERSE;
+	return r->type == ROUTE_UNICAST ? RT_SCOPE_LINK
+	       : r->type == ROUTE_LOCAL ? RT_SCOPE_HOST
+					: RT_SCOPE_UNIVERSE;
+}
+
 static void put_route(struct nlmsghdr *nlh, const struct host_route *r)
 {
+	const unsigned ifindex = r->type == ROUTE_LOCAL ? LOOPBACK_IFINDEX : r->ifindex;
 	const uint32_t metric = r->metric || !r->v6 ? r->metric : V6_DEFAULT_METRIC;
 	struct rtmsg *rt = mnl_nlmsg_put_extra_header(nlh, sizeof(*rt));
 
@@ -454,12 +470,12 @@ static void put_route(struct nlmsghdr *nlh, const struct host_route *r)
 	rt->rtm_dst_len = r->dst.bits;
 	rt->rtm_protocol = RULE_PROTOCOL;
 	rt->rtm_type = route_types[r->type];
-	rt->rtm_scope = !r->v6 && r->type == ROUTE_UNICAST ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+	rt->rtm_scope = route_scope(r);
 	mnl_attr_put_u32(nlh, RTA_TABLE, r->table);
 	if (r->dst.bits)
 		nlmsg_put_addr(nlh, RTA_DST, &r->dst.addr);
-	if (r->ifindex)
-		mnl_attr_put_u32(nlh, RTA_OIF, r->ifindex);
+	if (ifindex)
+		mnl_attr_put_u32(nlh, RTA_OIF, ifindex);
 	if (metric)
 		mnl_attr_put_u32(nlh, RTA_PRIORITY, metric);
 }
@@ -554,7 +570,7 @@ static void route_attrs(const struct nlmsghdr *nlh, struct host_route *r)
 	}
 	if (r->v6 && r->metric == V6_DEFAULT_METRIC)
 		r->metric = 0;
-	if (r->type != ROUTE_UNICAST) /* IPv6 names lo */
+	if (r->type != ROUTE_UNICAST) /* lo: of this host itself, and IPv6 names it for all */
 		r->ifindex = 0;
 }
 
@@ -670,7 +686,9 @@ static int on_way(const struct nlmsghdr *nlh, void *data)
 
 	if (nlh->nlmsg_type != RTM_NEWROUTE || mnl_nlmsg_get_payload_len(nlh) < sizeof(*rt))
 		return MNL_CB_OK;
-	w->local = !route_type_from(rt->rtm_type, &r.type);
+	w->local = !route_type_from(rt->rtm_type, &r.type) || r.type == ROUTE_LOCAL;
+	if (w->local) /* its device is told as well */
+		r.type = ROUTE_UNICAST;
 	route_attrs(nlh, &r);
 	w->type = r.type;
 	w->table = r.table;

@@ -16,7 +16,8 @@
 
 #define RULE_PROTOCOL 119 /* FRA_PROTOCOL and rtm_protocol of ours; 'w' */
 
-enum rule_action { RULE_LOOKUP, RULE_GOTO, RULE_NOP };
+/** enum rule_action - RULE_UNREACHABLE is "no route": ENETUNREACH, which no type of route gives */
+enum rule_action { RULE_LOOKUP, RULE_GOTO, RULE_NOP, RULE_UNREACHABLE };
 
 /** struct host_rule - one line of `ip rule`; a selector that is not set matches all */
 struct host_rule {
@@ -34,7 +35,14 @@ struct host_rule {
 	uint16_t dport_lo, dport_hi; /* 0, 0: any */
 };
 
-enum route_type { ROUTE_UNICAST, ROUTE_UNREACHABLE, ROUTE_BLACKHOLE, ROUTE_PROHIBIT, ROUTE_THROW };
+enum route_type {
+	ROUTE_UNICAST,
+	ROUTE_UNREACHABLE,
+	ROUTE_BLACKHOLE,
+	ROUTE_PROHIBIT,
+	ROUTE_THROW,
+	ROUTE_LOCAL, /* for this host itself */
+};
 
 /** struct host_route - one route without a gateway, as weir's own table has them */
 struct host_route {

@@ -315,7 +315,8 @@ static int make_device(struct steer *s, struct sandbox *sb, char *err, size_t er
 	return rc ? failed(rc, err, errsize, "device %s", TUNDEV_NAME) : 0;
 }
 
-/** inside_route - of one family; there is none where there is no way outside either */
+/** inside_route - of one family; where there is no way outside there is none, as mirror.c says it
+ */
 static int inside_route(struct steer *s, bool v6, bool present)
 {
 	struct host_route r = {
@@ -326,8 +327,13 @@ static int inside_route(struct steer *s, bool v6, bool present)
 	};
 	int rc;
 
+	if (!present) {
+		r.type = ROUTE_THROW;
+		r.ifindex = 0;
+		memset(&r.src, 0, sizeof(r.src));
+	}
 	weir_assert(!prefix_parse(v6 ? "::/0" : "0.0.0.0/0", &r.dst));
-	rc = present ? rtnl_route_replace(s->rtnl, &r) : rtnl_route_del(s->rtnl, &r);
+	rc = rtnl_route_replace(s->rtnl, &r);
 	if (rc == -EINVAL && present && !addr_is_unspecified(&r.src)) { /* its address is gone */
 		memset(&r.src, 0, sizeof(r.src));
 		rc = rtnl_route_replace(s->rtnl, &r);

@@ -80,8 +80,8 @@ static struct host_rule rule_of(char **argv)
 
 static struct host_route route_of(char **argv)
 {
-	static const char *const types[] = {"unicast", "unreachable", "blackhole", "prohibit",
-					    "throw"};
+	static const char *const types[] = {"unicast",	"unreachable", "blackhole",
+					    "prohibit", "throw",       "local"};
 	struct host_route r = {.v6 = number(argv, "v6"), .table = number(argv, "table")};
 	unsigned i;
 
@@ -145,8 +145,8 @@ static int del_rule(void *ctx, const struct host_rule *r, bool ours)
 
 static int print_route(void *ctx, const struct host_route *r)
 {
-	static const char *const types[] = {"unicast", "unreachable", "blackhole", "prohibit",
-					    "throw"};
+	static const char *const types[] = {"unicast",	"unreachable", "blackhole",
+					    "prohibit", "throw",       "local"};
 	char text[ADDR_STRLEN], name[IFNAMSIZ];
 
 	(void)ctx;
@@ -193,8 +193,8 @@ static int print_link(void *ctx, const struct rtnl_link *l)
 
 static void way(char **argv)
 {
-	static const char *const types[] = {"unicast", "unreachable", "blackhole", "prohibit",
-					    "throw"};
+	static const char *const types[] = {"unicast",	"unreachable", "blackhole",
+					    "prohibit", "throw",       "local"};
 	char src[ADDR_STRLEN], name[IFNAMSIZ];
 	struct rtnl_way w;
 	struct addr to;

@@ -227,6 +227,7 @@ ip -n $HOST link set weir0 down
 both none "with the device gone a selected user's" 2000 2000 udp 80
 both e0 "... and another one's" 2001 2001 udp 80
 h ip rule del pref 1021
+h ip rule del pref 1022
 both none "with the rule gone as well" 2000 2000 udp 80
 ip -n $HOST link set weir0 up
 
@@ -262,7 +263,7 @@ apply --group 3000 --fail-open --user 2000 --fail-open --user 2100
 both weir0 "a fail-open group's" 2001 3000 udp 80
 goes e0 "bound to the device it may pass" 2001 3000 udp 10.91.0.1 9 e0
 h nft delete table inet weir
-for pref in 1021; do h ip rule del pref $pref; h ip -6 rule del pref $pref; done
+for pref in 1021 1022; do h ip rule del pref $pref; h ip -6 rule del pref $pref; done
 ip -n $HOST link set weir0 down
 both e0 "after a crash a fail-open group's" 2001 3000 udp 80
 both e0 "... and user's" 2000 2000 udp 80

@@ -241,6 +241,7 @@ h ip addr del 10.1.0.2/24 dev u1
 like "$(table 4)" 'src 10.1.0.2' "the kernel leaves a dead source in our table"
 mirror >/dev/null
 is "$(table 4)" "10.2.0.0/24 dev weir0 proto 119 scope link src 10.2.0.2 mtu 1400
+throw default proto 119
 unreachable default proto 119 metric 4294967295" "no route keeps a dead source"
 addresses u1 10.1.0.7/24
 h ip route add default via 10.1.0.1
@@ -249,6 +250,7 @@ like "$(table 4)" 'default dev weir0 proto 119 scope link src 10.1.0.7' "a new l
 h ip link set u1 down
 mirror >/dev/null
 is "$(table 4) $(table 6 | grep -c fd01)" "10.2.0.0/24 dev weir0 proto 119 scope link src 10.2.0.2 mtu 1400
+throw default proto 119
 unreachable default proto 119 metric 4294967295 0" "a link goes down"
 h ip link set u1 up
 addresses u1 fd01::2/64 2001:db8:1::2/64
@@ -269,7 +271,7 @@ is "$(table 4)" "10.1.0.0/24 dev weir0 proto 119 scope link src 10.1.0.7
 10.2.0.0/24 dev weir0 proto 119 scope link src 10.2.0.2 mtu 1400
 10.71.0.0/16 dev weir0 proto 119 scope link src 10.2.0.2 mtu 1400
 default dev weir0 proto 119 scope link src 10.3.0.2 mtu 1380
-throw 10.70.0.0/16 proto 119
+local 10.70.0.0/16 dev lo proto 119 scope host
 unreachable default proto 119 metric 4294967295" "two halves; local by another table; a rule's destination"
 h ip rule del pref 100
 h ip rule del pref 101

@@ -111,6 +111,43 @@ answered_too_late() {
 		"$(in_host cat /proc/net/dev | awk '/weir0/ { print $3 }')" -lt 10000
 }
 
+# what a program gets where the host has no way, or a route that says no: as somebody not selected
+outcomes() { # UID: connect() and the first datagram, to what only a default route leads to, and others
+	as "$1" /usr/bin/python3 - 203.0.113.9 2001:db8:9::9 10.81.0.1 fd81::1 10.82.0.1 fd82::1 <<-'PY'
+	import errno, socket, sys
+	def said(kind, to):
+	    s = socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET, kind)
+	    s.settimeout(3)
+	    try:
+	        s.connect((to, 9))
+	        return "connected"
+	    except OSError as e:
+	        return errno.errorcode.get(e.errno, str(e))
+	for to in sys.argv[1:]:
+	    print(to, said(socket.SOCK_STREAM, to), said(socket.SOCK_DGRAM, to))
+	PY
+}
+
+routed() { in_host ip route show table 7771 | grep -q "^default"; }
+not_routed() { ! routed; }
+
+no_way() {
+	ip -n $HOST route del default
+	ip -n $HOST -6 route del default
+	wait_for 5 not_routed
+	counters_zero
+	is "without a route a selected program gets the same errors as others" "$(outcomes $ALICE)" \
+		"$(outcomes $CAROL)"
+	like "... ENETUNREACH" "$(outcomes $ALICE)" "203.0.113.9 ENETUNREACH ENETUNREACH"
+	like "... IPv6" "$(outcomes $ALICE)" "2001:db8:9::9 ENETUNREACH ENETUNREACH"
+	is "a socket bound to the device gets nowhere then" "$(as $ALICE timeout 1 curl -s --interface h0 \
+		http://203.0.113.9/; sent alice)" 0
+	ip -n $HOST route add default via 10.77.0.1
+	ip -n $HOST route add default via fd77::1
+	wait_for 5 routed
+	like "with a route again connections work" "$(echo_as $ALICE 4 $PLAIN4)" "40 of 40"
+}
+
 excepted() {
 	up_stop
 	up_start --user $ALICE --except port=7001 --user $BOB --proto udp --user 3000-3999 \
@@ -213,6 +250,7 @@ up_start --user $ALICE --user $BOB && {
 	leaks
 	kernel_replies
 	answered_too_late
+	no_way
 	excepted
 	up_stop
 	is "weir up ends in order" $? 0
