@@ -46,6 +46,7 @@ UNIT	:= $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*_test
 STACKT	:= $(patsubst tests/stack/%.c,$(B)/tests/stack/%,$(wildcard tests/stack/*_test.c))
 NETNST	:= $(patsubst tests/netns/%.c,$(B)/tests/netns/%,$(wildcard tests/netns/*.c))
 FUZZ	:= $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
+BENCHT	:= $(patsubst tests/bench/unit/%.c,$(B)/tests/bench/unit/%,$(wildcard tests/bench/unit/*.c))
 SCRIPTT	:= $(wildcard tests/netns/*_test.sh tests/fidelity/*_test.sh tests/abi/*_test.sh)
 MAN	:= $(patsubst docs/%.scd,$(B)/%,$(wildcard docs/*.scd))
 TOOLS	:= $(patsubst tests/fidelity/%.c,$(B)/tests/fidelity/%,$(wildcard tests/fidelity/*.c)) \
@@ -100,6 +101,9 @@ $(foreach t,$(notdir $(FUZZ)),$(eval $(call test_rule,fuzz,$(t))))
 # Programs that namespace tests run, made of our objects like a unit test.
 $(foreach t,$(notdir $(NETNST)),$(eval $(call test_rule,netns,$(t))))
 
+# Benchmarks that are made of our objects like a unit test.
+$(foreach t,$(notdir $(BENCHT)),$(eval $(call test_rule,bench/unit,$(t))))
+
 # Programs that tests and benchmarks run: one file each, libc only.
 $(TOOLS): $(B)/%: %.c
 	@mkdir -p $(@D)
@@ -118,6 +122,7 @@ help:
 	@echo "make bench          against the direct path, pasta, slirp4netns (QUICK=1: short; root)"
 	@echo "make bench-owner    whose flow it was: 10,000 programs that end at once (QUICK=1: 800; root)"
 	@echo "make bench-up       what weir up costs those it does not select, and those it does (root)"
+	@echo "make bench-rules    sets of a million entries, ten thousand rules: load, match, judge"
 	@echo "make coverage       lines reached by unit and stack tests"
 	@echo "make install        program, man page, docs, under DESTDIR and PREFIX=$(PREFIX)"
 	@echo "make clean          remove build/"
@@ -154,6 +159,8 @@ bench-owner: $(B)/weir $(TOOLS)
 	$(Q)B=$(B) tests/bench/owner.sh
 bench-up: $(B)/weir $(TOOLS)
 	$(Q)B=$(B) tests/bench/up.sh
+bench-rules: $(B)/tests/bench/unit/rules_bench
+	$(Q)$<
 
 lint: format-check lint-levels lint-symbols lint-tidy lint-cppcheck
 lint-levels: $(OBJ)
@@ -172,7 +179,7 @@ lint-cppcheck:
 		-D_GNU_SOURCE -DWEIR_VERSION='"0"' '-DHOOK_BUILTINS=BUILTIN(count)' -Isrc -Iinclude -Istack -i src/bpf src stack
 format-check:
 	@echo "  FORMAT"
-	$(Q)clang-format --dry-run -Werror $(wildcard $(foreach d,src src/* stack include/* tests/*,$(d)/*.c $(d)/*.h))
+	$(Q)clang-format --dry-run -Werror $(wildcard $(foreach d,src src/* stack include/* tests/* tests/bench/unit,$(d)/*.c $(d)/*.h))
 
 coverage:
 	-$(Q)$(MAKE) --no-print-directory -k COVERAGE=1 unit stack
@@ -201,8 +208,8 @@ install: $(B)/weir $(MAN)
 clean:
 	rm -rf build
 
-.PHONY: all help tools unit stack check check-mutants fuzz fuzz-short fuzzers bench bench-owner bench-up lint lint-levels lint-symbols \
+.PHONY: all help tools unit stack check check-mutants fuzz fuzz-short fuzzers bench bench-owner bench-up bench-rules lint lint-levels lint-symbols \
 	lint-tidy lint-cppcheck format-check \
 	coverage man install clean
 .SECONDARY:
--include $(OBJ:.o=.d) $(UNIT:=.d) $(STACKT:=.d) $(NETNST:=.d) $(FUZZ:=.d)
+-include $(OBJ:.o=.d) $(UNIT:=.d) $(STACKT:=.d) $(NETNST:=.d) $(FUZZ:=.d) $(BENCHT:=.d)
