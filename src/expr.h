@@ -217,6 +217,13 @@ size_t expr_print(const struct expr *e, char *buf, size_t size);
 bool expr_required(const struct expr *e, unsigned i, enum expr_field *field,
 		   void (*value)(void *ctx, const struct expr_value *v, int prefix_bits),
 		   void *ctx);
+/**
+ * expr_required_tail - the same for globs that are a star and a text, as most of host names are
+ *
+ * *@field must end with *@tail, which is borrowed; of host names in lower case, no dot at the end.
+ */
+bool expr_required_tail(const struct expr *e, unsigned i, enum expr_field *field,
+			struct expr_value *tail);
 /** expr_limits_hit - how often a regular expression met a limit, for all expressions */
 uint64_t expr_limits_hit(void);
 

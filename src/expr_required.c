@@ -136,22 +136,49 @@ static bool lists_values(const struct expr *e, const struct expr_node *n)
 	return n->kind == EXPR_N_ADDRS || n->kind == EXPR_N_TEXTS;
 }
 
+/** find_top - the @i-th of the comparisons at the top level of `and` that are @wanted; NULL */
+static const struct expr_node *find_top(const struct expr *e, unsigned i,
+					bool (*wanted)(const struct expr *e,
+						       const struct expr_node *n))
+{
+	const bool all = e->node[0].kind == EXPR_N_AND && !e->node[0].negate;
+	const uint32_t end = all ? e->node[0].skip : 1;
+
+	for (uint32_t at = all; at < end; at = e->node[at].skip)
+		if (wanted(e, &e->node[at]) && !i--)
+			return &e->node[at];
+	return NULL;
+}
+
 bool expr_required(const struct expr *e, unsigned i, enum expr_field *field,
 		   void (*value)(void *ctx, const struct expr_value *v, int prefix_bits), void *ctx)
 {
 	const struct teller t = {value, ctx};
-	const bool all = e->node[0].kind == EXPR_N_AND && !e->node[0].negate;
-	const uint32_t end = all ? e->node[0].skip : 1;
+	const struct expr_node *n = find_top(e, i, lists_values);
 
-	for (uint32_t at = all; at < end; at = e->node[at].skip) {
-		const struct expr_node *n = &e->node[at];
+	if (!n)
+		return false;
+	*field = (enum expr_field)n->field;
+	if (value)
+		tell(e, n, &t);
+	return true;
+}
 
-		if (!lists_values(e, n) || i--)
-			continue;
-		*field = (enum expr_field)n->field;
-		if (value)
-			tell(e, n, &t);
-		return true;
-	}
-	return false;
+static bool is_tail(const struct expr *e, const struct expr_node *n)
+{
+	(void)e;
+	return n->kind == EXPR_N_GLOB && !n->negate && n->shape == EXPR_GLOB_SUFFIX;
+}
+
+bool expr_required_tail(const struct expr *e, unsigned i, enum expr_field *field,
+			struct expr_value *tail)
+{
+	const struct expr_node *n = find_top(e, i, is_tail);
+
+	if (!n)
+		return false;
+	*field = (enum expr_field)n->field;
+	tail->text.s = (const char *)e->pool + n->text.at + 1;
+	tail->text.len = n->text.len - 1;
+	return true;
 }

@@ -29,6 +29,7 @@
 #define HOST_MAX    256 /* bytes of a host name that count here */
 #define V4_LENGTHS  33
 #define V6_LENGTHS  129
+#define BELOW	    255 /* in the place of a prefix's length: names below this one */
 #define LEVELS_MAX  4
 
 /** struct list - of the indexes of rules, rising */
@@ -44,11 +45,13 @@ struct slot {
 
 /**
  * struct dim - a field by which rules are filed
+ * @below: by the domains that hosts are below, not by its values
  * @lengths: of an address: which lengths of prefixes there are, IPv4's first
  * @pending: those of its rules that a flow without the value yet has to wait for; NULL: none
  */
 struct dim {
 	enum expr_field field;
+	bool below;
 	bool lengths[V4_LENGTHS + V6_LENGTHS];
 	const struct policy_index *pending;
 };
@@ -109,6 +112,11 @@ static uint64_t hash_value(const struct hash_key *key, enum expr_field f,
 	}
 }
 
+static uint64_t hash_below(const struct hash_key *key, enum expr_field f, const char *s, size_t len)
+{
+	return hash_field(f, BELOW, hash_host(key, s, len));
+}
+
 static unsigned length_slot(const struct addr *a, unsigned bits)
 {
 	return addr_is_v4(a) ? bits : V4_LENGTHS + bits;
@@ -123,6 +131,7 @@ struct key {
 	uint32_t rule, test, sharers;
 	uint16_t length; /* of an address: length_slot() */
 	uint8_t field;
+	bool below;
 };
 
 /** struct making - an index of some rules; @keys are owned */
@@ -137,40 +146,70 @@ struct making {
 	int rc;
 };
 
-static void key_add(void *ctx, const struct expr_value *v, int prefix_bits)
+static void key_put(struct making *m, const struct key *k)
 {
-	struct making *m = ctx;
-	unsigned bits = prefix_bits < 0 ? 0 : (unsigned)prefix_bits;
 	void *array = m->keys;
 
 	if (m->rc)
 		return;
 	m->rc = policy_grow(&array, sizeof(*m->keys), m->n, &m->room);
 	m->keys = array;
-	if (m->rc)
+	if (!m->rc)
+		m->keys[m->n++] = *k;
+}
+
+static void key_add(void *ctx, const struct expr_value *v, int prefix_bits)
+{
+	struct making *m = ctx;
+	unsigned bits = prefix_bits < 0 ? 0 : (unsigned)prefix_bits;
+
+	key_put(m, &(struct key){
+			   .hash = hash_value(&m->p->key, m->field, v, bits),
+			   .rule = m->rule,
+			   .test = m->test,
+			   .length = expr_field_type(m->field) == EXPR_ADDR
+					     ? (uint16_t)length_slot(&v->addr, bits)
+					     : 0,
+			   .field = (uint8_t)m->field,
+		   });
+}
+
+/** key_below - a host that ends with @tail is below what is behind the first dot in it */
+static void key_below(struct making *m, const struct expr_value *tail)
+{
+	const char *end = tail->text.s + tail->text.len;
+	const char *dot = memchr(tail->text.s, '.', tail->text.len);
+
+	if (!dot || dot + 1 == end)
 		return;
-	m->keys[m->n++] = (struct key){
-		.hash = hash_value(&m->p->key, m->field, v, bits),
-		.rule = m->rule,
-		.test = m->test,
-		.length = expr_field_type(m->field) == EXPR_ADDR
-				  ? (uint16_t)length_slot(&v->addr, bits)
-				  : 0,
-		.field = (uint8_t)m->field,
-	};
+	key_put(m,
+		&(struct key){
+			.hash = hash_below(&m->p->key, m->field, dot + 1, (size_t)(end - dot - 1)),
+			.rule = m->rule,
+			.test = m->test,
+			.field = (uint8_t)m->field,
+			.below = true,
+		});
 }
 
 /** keys_of_rule - all values of all tests that rule @i could be filed under */
 static int keys_of_rule(struct making *m, uint32_t i)
 {
 	const struct expr *e = m->p->entries[i].expr;
+	struct expr_value tail;
 	enum expr_field f;
 
 	m->rule = i;
-	for (m->test = 0; e && expr_required(e, m->test, &f, NULL, NULL) && !m->rc; m->test++) {
+	m->test = 0;
+	for (unsigned k = 0; e && expr_required(e, k, &f, NULL, NULL) && !m->rc; k++, m->test++) {
 		m->field = f;
 		if (m->fields & 1ULL << f)
-			expr_required(e, m->test, &f, key_add, m);
+			expr_required(e, k, &f, key_add, m);
+	}
+	for (unsigned k = 0; e && expr_required_tail(e, k, &f, &tail) && !m->rc; k++, m->test++) {
+		m->field = f;
+		if (m->fields & 1ULL << f && expr_field_type(f) == EXPR_HOSTNAME)
+			key_below(m, &tail);
 	}
 	return m->rc;
 }
@@ -301,28 +340,35 @@ static int file_keys(struct making *m, struct policy_index *x)
 	return 0;
 }
 
-static struct dim *find_dim(struct policy_index *x, unsigned field)
+static struct dim *find_dim(struct policy_index *x, const struct key *k)
 {
-	for (uint32_t i = 0; i < x->n_dims; i++)
-		if (x->dims[i].field == field)
-			return &x->dims[i];
-	return NULL;
+	uint32_t i = 0;
+
+	while (i < x->n_dims && (x->dims[i].field != k->field || x->dims[i].below != k->below))
+		i++;
+	return &x->dims[i];
 }
 
+/** file_dims - one for each field that a key is of, two for a host */
 static int file_dims(struct making *m, struct policy_index *x)
 {
-	uint64_t used = 0;
+	uint64_t used[2] = {0, 0};
 
 	for (uint32_t i = 0; i < m->n; i++)
-		used |= 1ULL << m->keys[i].field;
-	x->dims = policy_alloc(m->p, (size_t)__builtin_popcountll(used) * sizeof(*x->dims));
+		used[m->keys[i].below] |= 1ULL << m->keys[i].field;
+	x->dims = policy_alloc(
+		m->p, (size_t)(__builtin_popcountll(used[0]) + __builtin_popcountll(used[1])) *
+			      sizeof(*x->dims));
 	if (!x->dims)
 		return -ENOMEM;
-	for (unsigned f = 0; f < EXPR_FIELD_MAX; f++)
-		if (used & 1ULL << f)
-			x->dims[x->n_dims++].field = (enum expr_field)f;
-	for (uint32_t i = 0; i < m->n; i++)
-		find_dim(x, m->keys[i].field)->lengths[m->keys[i].length] = true;
+	for (uint32_t i = 0; i < m->n; i++) {
+		struct dim *d = find_dim(x, &m->keys[i]);
+
+		x->n_dims += d == &x->dims[x->n_dims];
+		d->field = (enum expr_field)m->keys[i].field;
+		d->below = m->keys[i].below;
+		d->lengths[m->keys[i].length] = true;
+	}
 	return 0;
 }
 
@@ -359,8 +405,8 @@ static int file_pending(const struct making *m, struct dim *d, unsigned level)
 	if (!rules)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < m->n; i++)
-		if (m->keys[i].field == d->field && (!n || rules[n - 1] != m->keys[i].rule) &&
-		    waits_matter(m->p, m->keys[i].rule))
+		if (m->keys[i].field == d->field && m->keys[i].below == d->below &&
+		    (!n || rules[n - 1] != m->keys[i].rule) && waits_matter(m->p, m->keys[i].rule))
 			rules[n++] = m->keys[i].rule;
 	if (n)
 		rc = index_make(m->p, earlier(m->fields, d->field), &(struct list){rules, n},
@@ -455,10 +501,26 @@ static void look_up_addr(struct cursors *c, const struct policy_index *x, const 
 				   &find_slot(x, hash_value(&c->p->key, d->field, v, bits))->list);
 }
 
+/** look_up_below - each domain that the host is below; rules name none that is longer */
+static void look_up_below(struct cursors *c, const struct policy_index *x, const struct dim *d,
+			  const struct expr_value *v)
+{
+	const char *end = v->text.s + v->text.len;
+	const char *p = v->text.s + (v->text.len > HOST_MAX ? v->text.len - HOST_MAX : 0);
+
+	while ((p = memchr(p, '.', (size_t)(end - p)))) {
+		p++;
+		cursor_add(c, &find_slot(x, hash_below(&c->p->key, d->field, p, (size_t)(end - p)))
+				       ->list);
+	}
+}
+
 static void look_up(struct cursors *c, const struct policy_index *x, const struct dim *d,
 		    struct expr_value *v)
 {
-	if (expr_field_type(d->field) == EXPR_ADDR)
+	if (d->below)
+		look_up_below(c, x, d, v);
+	else if (expr_field_type(d->field) == EXPR_ADDR)
 		look_up_addr(c, x, d, v);
 	else
 		cursor_add(c, &find_slot(x, hash_value(&c->p->key, d->field, v, 0))->list);

@@ -122,6 +122,7 @@ static void check_error(const struct expr_error *err, const char *text, size_t l
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	enum expr_field f;
+	struct expr_value tail;
 	struct expr_error err;
 	struct expr *e;
 
@@ -135,6 +136,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_same(e);
 	for (unsigned i = 0; expr_required(e, i, &f, NULL, NULL); i++)
 		expr_required(e, i, &f, check_value, &f);
+	for (unsigned i = 0; expr_required_tail(e, i, &f, &tail); i++)
+		weir_assert(tail.text.len && tail.text.len < EXPR_GLOB_MAX);
 	expr_free(e);
 	return 0;
 }

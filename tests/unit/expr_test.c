@@ -1190,6 +1190,36 @@ static void test_required(void)
 	}
 }
 
+static void test_required_tail(void)
+{
+	static const struct {
+		const char *text, *told;
+	} cases[] = {
+		{"host ~ \"*.Example.COM.\"", "host .example.com;"},
+		{"host ~ *a and uid == 1 and exe ~ */Sh", "host a; exe /Sh;"},
+		{"host ~ \"*\"", ""},
+		{"not host ~ *.a", ""},
+		{"host ~ *.a or uid == 1", ""},
+		{"host ~ a* and sni ~ *a* and http.host ~ *?a", ""},
+		{"(uid == 1 or uid == 3) and sni ~ *.x", "sni .x;"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct expr_value v;
+		enum expr_field f;
+		struct expr *e = compile(cases[i].text);
+
+		told[0] = '\0';
+		for (unsigned k = 0; e && expr_required_tail(e, k, &f, &v); k++)
+			sprintf(told + strlen(told), "%s%s %.*s;", k ? " " : "", expr_field_name(f),
+				(int)v.text.len, v.text.s);
+		if (!tap_ok(!strcmp(told, cases[i].told), "%s requires a tail: %s", cases[i].text,
+			    cases[i].told))
+			printf("# got %s\n", told);
+		expr_free(e);
+	}
+}
+
 static void test_fields(void)
 {
 	struct expr *e = compile("uid == 1 and (host ~ x or not tag == y)");
@@ -1473,6 +1503,7 @@ int main(void)
 	test_no_allocation();
 	test_no_memory();
 	test_required();
+	test_required_tail();
 	test_fields();
 	test_print_sizes();
 	test_random();

@@ -52,7 +52,7 @@ static const struct {
 	{"exe", EXPR_F_EXE, {"/bin/a", "/bin/b", "/bin/c", "/bin/d", "/bin/A", "/bin/"}},
 	{"host",
 	 EXPR_F_HOST,
-	 {"a.example", "b.example", "c.a.example", "A.EXAMPLE.", "x", "a.examplf"}},
+	 {"a.example", "b.example", "c.a.example", "d.C.A.EXAMPLE.", "x", "a.examplf"}},
 	{"sni", EXPR_F_SNI, {"a.example", "b.example", "c.a.example", "A.EXAMPLE", "x.", "y"}},
 	{"alpn", EXPR_F_ALPN, {"h2", "h3", "http/1.1", "H2", "x", "y"}},
 	{"ancestor.exe", EXPR_F_ANCESTOR_EXE, {"/bin/a", "/bin/b", "/bin/c", "/x", "/y", "/z"}},
@@ -76,6 +76,9 @@ static size_t put_test(char *out)
 	if (!rnd(5) && type == EXPR_NUMBER)
 		return (size_t)sprintf(out, "%s in {%s, %s%u}", name, v, rnd(2) ? "50-" : "7-9",
 				       60 + rnd(9));
+	if (!rnd(4) && type == EXPR_HOSTNAME)
+		return (size_t)sprintf(out, "%s ~ \"*%s%s\"", name,
+				       (const char *[]){".", "", "c."}[rnd(3)], v);
 	if (!rnd(8) && (type == EXPR_TEXT || type == EXPR_HOSTNAME))
 		return (size_t)sprintf(out, "%s ~ \"*%s\"", name, v + 1);
 	switch (rnd(5)) {
