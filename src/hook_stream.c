@@ -119,12 +119,20 @@ static bool pends(const struct flow_hooks *h, enum hook_dir dir)
 	return false;
 }
 
+/** ending - is an end on its way: has it come to a stage and not to the one behind? */
+static bool ending(const struct flow_hooks *h, enum hook_dir dir)
+{
+	const uint32_t ended = h->side[dir].ended, hooks = (1U << h->chain->n) - 1;
+
+	return ended & ~(ended >> 1) & hooks;
+}
+
 /** line_settle - an empty line goes: from here the relay's own bytes are shown again */
 static void line_settle(struct flow_hooks *h, enum hook_dir dir)
 {
 	const struct hook_line *line = h->side[dir].line;
 
-	if (!line || line->bytes || pends(h, dir))
+	if (!line || line->bytes || pends(h, dir) || ending(h, dir))
 		return;
 	hook_line_free(h, dir);
 	hook_settle(h);
