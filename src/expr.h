@@ -118,7 +118,7 @@ enum expr_state {
 /* What a subject may have. More is not looked at: of lists elements, of texts that a regular
  * expression is tried on bytes (a limit that is hit). */
 #define EXPR_LIST_MAX	 256
-#define EXPR_SUBJECT_MAX 8192
+#define EXPR_SUBJECT_MAX 4096
 
 /** enum expr_known - is a field's value there? */
 enum expr_known {

@@ -9,6 +9,8 @@
  * - Bytes, not characters: names and paths need not be UTF-8. $ is the very end.
  * - The match limit counts per place where a match could begin, so it is divided by the number of
  *   those places: the whole costs at most BUDGET steps.
+ * - A step may run along all of the text (a class that is repeated), so texts are limited, too. The
+ *   square of the longest one takes some 5 ms.
  */
 #include "expr_impl.h"
 

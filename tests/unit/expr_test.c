@@ -1003,64 +1003,79 @@ static void test_large_set(void)
 
 /* --- regular expressions on hostile texts -------------------------------------------- */
 
+static struct subject with_path(const char *path, size_t len)
+{
+	struct subject s = full;
+
+	s.value[EXPR_F_HTTP_PATH][0].text.s = path;
+	s.value[EXPR_F_HTTP_PATH][0].text.len = len;
+	return s;
+}
+
+static char hostile[EXPR_SUBJECT_MAX + 2];
+
+/** path_truth - of @pattern for @len bytes of hostile text; *@hit: was a limit hit? */
+static enum expr_truth path_truth(const char *pattern, size_t len, bool *hit)
+{
+	const uint64_t before = expr_limits_hit();
+	const struct subject s = with_path(hostile, len);
+	enum expr_truth t;
+	char text[100];
+
+	snprintf(text, sizeof(text), "http.path =~ \"%s\"", pattern);
+	t = (enum expr_truth)truth(text, &s);
+	*hit = expr_limits_hit() == before + 1;
+	return t;
+}
+
+/* hostile texts are many a's; what is tried on them, for how many, and what comes of it */
+static const struct {
+	const char *pattern;
+	size_t len;
+	enum expr_truth expect;
+	bool hit;
+	const char *name;
+} hostile_cases[] = {
+	{"(a+)+[bc]", 1000, NO, true, "endless backtracking is no, and counted"},
+	{"(a+)+$", EXPR_SUBJECT_MAX, YES, false, "a long text is tried"},
+	{"(a+)+$", EXPR_SUBJECT_MAX + 1, NO, true, "a longer one is no, and counted"},
+	{"^(?:(a)|b)*$", 1000, YES, false, "frames that need more room find it"},
+	{"^(?:(a)|b)*$", EXPR_SUBJECT_MAX, NO, true, "... within bounds"},
+	{"^(?:(a)|b)*$", 1001, YES, false, "and afterwards all is as before"},
+	{"a.*[bc]", 500, NO, false, "few steps from each of many places are no limit"},
+	{"a.*[bc]", EXPR_SUBJECT_MAX, NO, true, "many steps from all places together are"},
+	{"^a.*[bc]", EXPR_SUBJECT_MAX, NO, false, "as many from one place are none"},
+};
+
 static void test_regex_limits(void)
 {
-	static char hostile[EXPR_SUBJECT_MAX + 2];
-	struct subject s = full;
 	struct timespec before, after;
-	struct expr *e = compile("http.path =~ \"(a+)+$\"");
-	uint64_t hits = expr_limits_hit();
+	struct expr *keep = compile("comm =~ \"^c\""); /* keeps the room that they share */
+	bool hit;
 	double ms;
 
-	memset(hostile, 'a', EXPR_SUBJECT_MAX - 1);
-	hostile[EXPR_SUBJECT_MAX - 1] = '!';
-	s.n[EXPR_F_HTTP_PATH] = 0;
-	add_text(&s, EXPR_F_HTTP_PATH, hostile);
+	memset(hostile, 'a', sizeof(hostile));
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
-	tap_is(expr_eval(e, get, &s), NO, "endless backtracking ends, and is no");
+	for (size_t i = 0; i < sizeof(hostile_cases) / sizeof(hostile_cases[0]); i++) {
+		tap_is(path_truth(hostile_cases[i].pattern, hostile_cases[i].len, &hit),
+		       hostile_cases[i].expect, "%s", hostile_cases[i].name);
+		tap_is(hit, hostile_cases[i].hit, "... limit");
+	}
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
 	ms = (double)(after.tv_sec - before.tv_sec) * 1e3 +
 	     (double)(after.tv_nsec - before.tv_nsec) / 1e6;
-	tap_ok(ms < 1000, "... soon: %.1f ms", ms);
-	tap_is(expr_limits_hit() - hits, 1, "... and is counted");
-	hostile[EXPR_SUBJECT_MAX - 1] = 'a';
-	hostile[EXPR_SUBJECT_MAX] = 'a';
-	s.value[EXPR_F_HTTP_PATH][0].text.len = EXPR_SUBJECT_MAX + 1;
-	tap_is(expr_eval(e, get, &s), NO, "a text that is too long is no");
-	tap_is(expr_limits_hit() - hits, 2, "... and is counted");
-	s.value[EXPR_F_HTTP_PATH][0].text.len = EXPR_SUBJECT_MAX;
-	tap_is(expr_eval(e, get, &s), YES, "one that is not is tried");
-	expr_free(e);
-	e = compile("http.path =~ \"^(?:(a)|b)*$\"");
-	s.value[EXPR_F_HTTP_PATH][0].text.len = 1000;
-	tap_is(expr_eval(e, get, &s), YES, "frames that need more room find it");
-	s.value[EXPR_F_HTTP_PATH][0].text.len = EXPR_SUBJECT_MAX;
-	tap_is(expr_eval(e, get, &s), NO, "... within bounds");
-	tap_is(expr_limits_hit() - hits, 3, "... else it is counted");
-	s.value[EXPR_F_HTTP_PATH][0].text.len = 1000;
-	tap_is(expr_eval(e, get, &s), YES, "and afterwards all is as before");
-	tap_is(expr_limits_hit() - hits, 3, "which is no limit");
-	expr_free(e);
-	e = compile("http.path =~ \"a.*[bc]\"");
-	s.value[EXPR_F_HTTP_PATH][0].text.len = 500;
-	tap_is(expr_eval(e, get, &s), NO, "few steps from each of many places");
-	tap_is(expr_limits_hit() - hits, 3, "... are no limit");
-	s.value[EXPR_F_HTTP_PATH][0].text.len = EXPR_SUBJECT_MAX;
-	tap_is(expr_eval(e, get, &s), NO, "many steps from each of many places");
-	tap_is(expr_limits_hit() - hits, 4, "... are counted for all places together");
-	expr_free(e);
-	e = compile("http.path =~ \"^a.*[bc]\"");
-	tap_is(expr_eval(e, get, &s), NO, "as many from one place");
-	tap_is(expr_limits_hit() - hits, 4, "... are no limit");
-	expr_free(e);
-	e = compile("http.path =~ \"x$\"");
-	s.value[EXPR_F_HTTP_PATH][0].text.s = "x\nx\n";
-	s.value[EXPR_F_HTTP_PATH][0].text.len = 4;
-	tap_is(expr_eval(e, get, &s), NO, "a newline is no end");
-	expr_free(e);
-	e = compile("http.path =~ \"^x\"");
-	tap_is(expr_eval(e, get, &s), YES, "the room is made again when it is needed again");
-	expr_free(e);
+	tap_ok(ms < 1000, "all of them take %.1f ms", ms);
+	expr_free(keep);
+	tap_is(path_truth("^a", 10, &hit), YES, "the room is made again when it is needed again");
+}
+
+/** test_regex_end - $ is the very end */
+static void test_regex_end(void)
+{
+	const struct subject s = with_path("x\n", 2);
+
+	tap_is(truth("http.path =~ \"x$\"", &s), NO, "a newline is no end");
+	tap_is(truth("http.path =~ \"x\\n$\"", &s), YES, "what is behind it is");
 }
 
 /* --- memory -------------------------------------------------------------------------- */
@@ -1500,6 +1515,7 @@ int main(void)
 	test_bounds();
 	test_large_set();
 	test_regex_limits();
+	test_regex_end();
 	test_no_allocation();
 	test_no_memory();
 	test_required();
