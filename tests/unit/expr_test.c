@@ -15,6 +15,8 @@
 #include <time.h>
 
 #include "../lib/tap.h"
+#include "flow.h"
+#include "policy.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define OWN_MALLOC 0 /* the sanitizer has its own */
@@ -1235,6 +1237,11 @@ static void test_required_tail(void)
 	}
 }
 
+/* expr.h says whose the numbers are */
+_Static_assert((int)EXPR_STATE_NEW == FLOW_NEW && (int)EXPR_STATE_CLOSING == FLOW_CLOSING &&
+		       (int)EXPR_STATE_OPEN == FLOW_OPEN && (int)EXPR_STATE_HELD >= FLOW_STATE_MAX,
+	       "states are those of flow.h, and one more");
+
 static void test_fields(void)
 {
 	struct expr *e = compile("uid == 1 and (host ~ x or not tag == y)");
@@ -1251,6 +1258,9 @@ static void test_fields(void)
 	tap_ok(expr_field_find("hos", 3) == EXPR_FIELD_MAX, "a part of a name is no field");
 	tap_is(expr_field_type(EXPR_F_TTL), EXPR_NUMBER, "the last field is in the table");
 	tap_is(expr_name_find(EXPR_F_STATE, "held", 4), EXPR_STATE_HELD, "a word's number");
+	for (unsigned v = 0; v < POLICY_VERDICT_MAX; v++)
+		tap_ok(expr_name_text(EXPR_F_VERDICT, v), "verdict %u of policy.h has a word", v);
+	tap_is(expr_name_find(EXPR_F_VERDICT, "ask", 3), POLICY_ASK, "... the right one");
 	tap_ok(!strcmp(expr_name_text(EXPR_F_PROTO, 58), "icmp6"), "a number's word");
 	tap_ok(!expr_name_text(EXPR_F_PROTO, 132), "... which may not be there");
 }
