@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * match: looks for many patterns at once in every payload, and blocks, replaces or reports.
+ *
+ * A pattern is found wherever it stands, also across the borders of chunks. The last bytes that may
+ * be the beginning of one that must not pass (or must pass changed) are held until more has come,
+ * and only those: a stream that has nothing to do with any pattern is never delayed.
+ *
+ * Of what is replaced the leftmost place counts, and of several there the rule that stands first;
+ * places do not overlap, and what was put in is not looked at again.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <weir/hook.h>
+
+#include "match_set.h"
+
+#define FILE_MAX (64 << 20)
+
+struct match_state {
+	const struct weir_host *host;
+	struct weir_hook_ref *ref;
+	char path[4096];
+	char err[512];
+	struct match_set *set;
+	uint64_t alerts, blocks, replaced;
+};
+
+/** struct match_flow - per flow: a stream for each direction once it has payload */
+struct match_flow {
+	struct match_state *m;
+	struct match_set *set; /* a reload does not change what a flow is looked at with */
+	struct match_stream *stream[2];
+	struct match_hit *later[2]; /* places found behind the bytes that could be accepted */
+	size_t n_later[2];
+};
+
+/** struct match_ctx - one callback */
+struct match_ctx {
+	struct match_state *m;
+	struct weir_flow *f;
+	enum weir_dir dir;
+};
+
+/* --- loading ---------------------------------------------------------------------- */
+
+static void *match_load(const struct weir_host *host, struct weir_hook_ref *ref, const char **err)
+{
+	struct match_state *m = calloc(1, sizeof(*m));
+
+	if (!m) {
+		*err = "out of memory";
+		return NULL;
+	}
+	m->host = host;
+	m->ref = ref;
+	return m;
+}
+
+static int match_config(void *state, const char *key, const char *value, const char **err)
+{
+	struct match_state *m = state;
+
+	if (strcmp(key, "file") != 0) {
+		*err = "its only key is file=FILE";
+		return -1;
+	}
+	if (strlen(value) >= sizeof(m->path)) {
+		*err = "the name of its file is too long";
+		return -1;
+	}
+	strcpy(m->path, value);
+	return 0;
+}
+
+static char *read_all(int fd, size_t *len)
+{
+	struct stat st;
+	char *text;
+	ssize_t n;
+
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size > FILE_MAX)
+		return NULL;
+	text = malloc((size_t)st.st_size + 1);
+	for (*len = 0; text && *len < (size_t)st.st_size; *len += (size_t)n) {
+		n = read(fd, text + *len, (size_t)st.st_size - *len);
+		if (n <= 0)
+			break;
+	}
+	return text;
+}
+
+/** load_set - compile what @fd has; NULL with a line in m->err */
+static struct match_set *load_set(struct match_state *m, int fd)
+{
+	struct match_rules rules;
+	char line[200];
+	size_t len = 0;
+	char *text = read_all(fd, &len);
+	int rc;
+
+	if (!text) {
+		snprintf(m->err, sizeof(m->err), "%.100s: not a file, or larger than %d MiB",
+			 m->path, FILE_MAX >> 20);
+		return NULL;
+	}
+	rc = match_rules_parse(&rules, text, len, line, sizeof(line));
+	free(text);
+	if (!rc) {
+		struct match_set *s = match_set_new(&rules, line, sizeof(line));
+
+		if (!s)
+			snprintf(m->err, sizeof(m->err), "%.100s: %s", m->path, line);
+		return s;
+	}
+	match_rules_free(&rules);
+	snprintf(m->err, sizeof(m->err), "%.100s: %s", m->path,
+		 rc == -EINVAL ? line : "out of memory");
+	return NULL;
+}
+
+static int match_ready(void *state, const char **err)
+{
+	struct match_state *m = state;
+	int fd;
+
+	if (!m->path[0]) {
+		*err = "it needs a file of patterns: match=FILE";
+		return -1;
+	}
+	fd = open(m->path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		snprintf(m->err, sizeof(m->err), "%.200s: %m", m->path);
+	} else {
+		m->set = load_set(m, fd);
+		close(fd);
+	}
+	*err = m->err;
+	return m->set ? 0 : -1;
+}
+
+static const char *match_paths(void *state)
+{
+	return ((struct match_state *)state)->path;
+}
+
+static void reloaded(void *ctx, int fd)
+{
+	struct match_state *m = ctx;
+	struct match_set *s = NULL;
+
+	if (fd >= 0) {
+		s = load_set(m, fd);
+		close(fd);
+	} else {
+		snprintf(m->err, sizeof(m->err), "%.100s: %s", m->path, strerror(-fd));
+	}
+	if (!s) { /* the patterns of before stay in force */
+		m->host->log(m->ref, NULL, WEIR_LOG_ERROR, m->err);
+		return;
+	}
+	match_set_put(m->set);
+	m->set = s;
+}
+
+static void match_reload(void *state)
+{
+	struct match_state *m = state;
+
+	m->host->open(m->ref, m->path, O_RDONLY, reloaded, m);
+}
+
+static void match_unload(void *state)
+{
+	struct match_state *m = state;
+
+	match_set_put(m->set);
+	free(m);
+}
+
+/* --- a flow ------------------------------------------------------------------------- */
+
+static void free_flow(void *data)
+{
+	struct match_flow *mf = data;
+
+	for (int d = 0; d < 2; d++) {
+		match_stream_free(mf->stream[d]);
+		free(mf->later[d]);
+	}
+	match_set_put(mf->set);
+	free(mf);
+}
+
+static int match_open(void *state, struct weir_flow *f, const struct weir_info *info)
+{
+	struct match_state *m = state;
+	struct match_flow *mf = calloc(1, sizeof(*mf));
+
+	(void)info;
+	if (!mf)
+		return WEIR_ERROR;
+	mf->m = m;
+	mf->set = match_set_get(m->set);
+	m->host->set_data(f, mf, free_flow);
+	return WEIR_PASS;
+}
+
+static void tell(struct match_ctx *c, const struct match_rule *r, uint64_t at)
+{
+	static const char *const action[] = {"alert", "block", "replace"};
+	char json[256];
+
+	snprintf(json, sizeof(json),
+		 "{\"name\":\"%s\",\"action\":\"%s\",\"dir\":\"%s\",\"end\":%llu,\"line\":%u}",
+		 r->name, action[r->action], c->dir == WEIR_UP ? "up" : "down",
+		 (unsigned long long)at, r->line);
+	c->m->host->event(c->f, "match", json);
+}
+
+static void on_alert(void *ctx, const struct match_rule *r, uint64_t to)
+{
+	struct match_ctx *c = ctx;
+
+	c->m->alerts++;
+	tell(c, r, to);
+}
+
+static int blocked(struct match_ctx *c, const struct match_set *set, uint32_t rule, uint64_t at)
+{
+	c->m->blocks++;
+	tell(c, match_set_rule(set, rule - 1), at);
+	return WEIR_BLOCK;
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct match_hit *x = a, *y = b;
+
+	if (x->from != y->from)
+		return x->from < y->from ? -1 : 1;
+	return (x->rule > y->rule) - (x->rule < y->rule);
+}
+
+static void sort_hits(struct match_found *found)
+{
+	if (found->n > 1)
+		qsort(found->hits, found->n, sizeof(found->hits[0]), by_place);
+}
+
+static int replace(struct match_ctx *c, const struct match_set *set, const struct match_hit *h,
+		   uint64_t base)
+{
+	const struct match_rule *r = match_set_rule(set, h->rule);
+
+	c->m->replaced++;
+	return c->m->host->replace(c->f, (size_t)(h->from - base), (size_t)(h->to - h->from),
+				   r->with, r->with_len);
+}
+
+/**
+ * edit_stream - replace what can be, and say how many bytes may go on; or WEIR_ERROR
+ *
+ * Places at or behind the bytes that are held come again with the next call.
+ */
+static int64_t edit_stream(struct match_ctx *c, struct match_flow *mf, const struct weir_payload *p,
+			   struct match_found *found)
+{
+	struct match_stream *s = mf->stream[p->dir];
+	bool last = p->flags & WEIR_LAST;
+	size_t pos = 0, i = 0, hold = last ? p->len : match_stream_partial(s, p->data, p->len, 0);
+
+	sort_hits(found);
+	for (; i < found->n; i++) {
+		const struct match_hit *h = &found->hits[i];
+
+		if (h->from < p->offset + pos)
+			continue; /* overlaps the one before it */
+		if (h->from >= p->offset + hold)
+			break;
+		if (replace(c, mf->set, h, p->offset))
+			return WEIR_ERROR;
+		pos = (size_t)(h->to - p->offset);
+		if (pos > hold)
+			hold = match_stream_partial(s, p->data, p->len, pos);
+	}
+	found->n -= i;
+	if (found->n)
+		memmove(found->hits, found->hits + i, found->n * sizeof(found->hits[0]));
+	return (int64_t)hold;
+}
+
+static int64_t match_payload(void *state, struct weir_flow *f, const struct weir_payload *p)
+{
+	struct match_state *m = state;
+	struct match_flow *mf = m->host->data(f);
+	struct match_ctx c = {.m = m, .f = f, .dir = p->dir};
+	struct match_found found = {.alert = on_alert, .ctx = &c};
+	struct match_stream **s;
+	int64_t rc;
+
+	if (!mf)
+		return WEIR_ERROR;
+	s = &mf->stream[p->dir];
+	if (!*s)
+		*s = match_stream_new(mf->set, p->dir);
+	if (!*s)
+		return WEIR_ERROR;
+	found.hits = mf->later[p->dir];
+	found.n = found.cap = mf->n_later[p->dir];
+	match_stream_scan(*s, p->offset, p->data, p->len, p->flags & WEIR_LAST, &found);
+	if (found.failed)
+		rc = WEIR_ERROR;
+	else if (found.blocked)
+		rc = blocked(&c, mf->set, found.blocked, p->offset + p->len);
+	else
+		rc = edit_stream(&c, mf, p, &found);
+	mf->later[p->dir] = found.hits;
+	mf->n_later[p->dir] = found.n;
+	return rc;
+}
+
+/** edit_datagram - what edit_stream() does, with nothing to wait for */
+static int edit_datagram(struct match_ctx *c, struct match_flow *mf, struct match_found *found)
+{
+	uint64_t pos = 0;
+
+	sort_hits(found);
+	for (size_t i = 0; i < found->n; i++) {
+		if (found->hits[i].from < pos)
+			continue;
+		if (replace(c, mf->set, &found->hits[i], 0))
+			return WEIR_ERROR;
+		pos = found->hits[i].to;
+	}
+	return WEIR_PASS;
+}
+
+static int match_datagram(void *state, struct weir_flow *f, const struct weir_datagram *d)
+{
+	struct match_state *m = state;
+	struct match_flow *mf = m->host->data(f);
+	struct match_ctx c = {.m = m, .f = f, .dir = d->dir};
+	struct match_found found = {.alert = on_alert, .ctx = &c};
+	int rc = WEIR_ERROR;
+
+	if (!mf)
+		return WEIR_ERROR;
+	match_set_scan(mf->set, d->dir, d->data, d->len, &found);
+	if (!found.failed && found.blocked)
+		rc = blocked(&c, mf->set, found.blocked, d->len);
+	else if (!found.failed)
+		rc = edit_datagram(&c, mf, &found);
+	free(found.hits);
+	return rc;
+}
+
+static void match_report(void *state, char *line, size_t size)
+{
+	const struct match_state *m = state;
+
+	snprintf(line, size, "%zu patterns (%zu by PCRE2); %llu alerts, %llu blocks, %llu replaced",
+		 match_set_size(m->set), match_set_pcre(m->set), (unsigned long long)m->alerts,
+		 (unsigned long long)m->blocks, (unsigned long long)m->replaced);
+}
+
+static const struct weir_hook hook = {
+	WEIR_HOOK_HEAD,
+	.name = "match",
+	.help = "many literals and regular expressions: alert, block or replace",
+	.default_key = "file",
+	.load = match_load,
+	.config = match_config,
+	.ready = match_ready,
+	.paths = match_paths,
+	.reload = match_reload,
+	.unload = match_unload,
+	.flow_open = match_open,
+	.payload = match_payload,
+	.datagram = match_datagram,
+	.report = match_report,
+};
+WEIR_HOOK(hook)
