@@ -196,7 +196,7 @@ static int take_name(struct cursor *c, struct match_rule *r)
 	skip_blanks(c);
 	while (c->p < c->end && !isspace((unsigned char)*c->p)) {
 		if (n == sizeof(r->name) - 1 ||
-		    !(isalnum((unsigned char)*c->p) || strchr("._-", *c->p)))
+		    !(isalnum((unsigned char)*c->p) || (*c->p && strchr("._-", *c->p))))
 			return fail(c, "a name is up to %zu letters, digits, . _ -",
 				    sizeof(r->name) - 1);
 		r->name[n++] = *c->p++;
