@@ -1,0 +1,171 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# match, yara, dump and hexlog on what curl, nginx and dig exchange; topology.sh has the drawing.
+. "$(dirname "$0")/topology.sh"
+. "$(dirname "$0")/nginx.sh"
+
+# with HOOK COMMAND...: through weir with one hook; the log is in $TMP/log
+with() {
+	local hook=$1
+	shift
+	rm -f "$TMP/log"
+	in_host "$WEIR" run -q --log "$TMP/log" --hook "$hook" -- "$@"
+}
+
+# event TYPE FIELD: of the first event of this type
+event() {
+	python3 - "$TMP/log" "$1" "$2" <<'PY'
+import json, sys
+for line in open(sys.argv[1]):
+    o = json.loads(line)
+    if o["event_type"] == sys.argv[2]:
+        print(o[sys.argv[2]][sys.argv[3]], o["weir"]["owner"]["comm"])
+        break
+PY
+}
+
+eicar() {
+	# The test file of EICAR, in two parts here so that this script is none.
+	printf '%s%s' 'X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-' 'ANTIVIRUS-TEST-FILE!$H+H*'
+}
+
+yara_eicar() {
+	eicar >"$TMP/www/eicar.com"
+	gzip -k "$TMP/www/eicar.com"
+	head -c 3000000 /dev/zero >"$TMP/www/big"
+	cat >"$TMP/eicar.yar" <<-'YAR'
+	rule eicar
+	{
+		strings:
+			$a = "EICAR-STANDARD-ANTIVIRUS-TEST-FILE"
+		condition:
+			$a and direction == "down" and comm == "curl"
+	}
+	YAR
+	is "EICAR without weir" "$(in_host curl -s http://$PLAIN4:8080/eicar.com)" "$(eicar)"
+	is "EICAR over HTTP does not arrive" \
+		"$(with yara="$TMP/eicar.yar" curl -s http://$PLAIN4:8080/eicar.com; echo " $?")" " 56"
+	is "the log says which rule, and whose flow it was" "$(event yara rule)" "eicar curl"
+	is "nor over IPv6" \
+		"$(with yara="$TMP/eicar.yar" curl -s "http://[$PLAIN6]:8080/eicar.com"; echo " $?")" " 56"
+	is "with on=alert it arrives" \
+		"$(with "yara=$TMP/eicar.yar,on=alert" curl -s http://$PLAIN4:8080/eicar.com)" "$(eicar)"
+	is "and is in the log" "$(event yara action)" "alert curl"
+	is "what is packed is unpacked: no file of it is left whole" "$(with yara="$TMP/eicar.yar" \
+		sh -c "curl -s -H 'Accept-Encoding: gzip' http://$PLAIN4:8090/gz | gunzip -c 2>/dev/null | wc -c")" 0
+	is "another file of 3 MB arrives" "$(with yara="$TMP/eicar.yar" \
+		sh -c "curl -s http://$PLAIN4:8080/big | wc -c")" 3000000
+	like "a file with an error is refused with status 2" \
+		"$(echo 'rule x {' >"$TMP/bad.yar"; with yara="$TMP/bad.yar" true 2>&1; echo "status $?")" \
+		"bad.yar: line .*status 2"
+}
+
+# gzip_up: a server that sends the packed file with its Content-Encoding
+gzip_up() {
+	cat >"$TMP/gz.py" <<-'PY'
+	import http.server, sys
+	class H(http.server.BaseHTTPRequestHandler):
+	    protocol_version = "HTTP/1.1"
+	    def do_GET(self):
+	        body = open(sys.argv[2], "rb").read()
+	        self.send_response(200)
+	        self.send_header("Content-Encoding", "gzip")
+	        self.send_header("Content-Length", str(len(body)))
+	        self.end_headers()
+	        self.wfile.write(body)
+	    def log_message(self, *a): pass
+	http.server.ThreadingHTTPServer((sys.argv[1], 8090), H).serve_forever()
+	PY
+	in_net python3 "$TMP/gz.py" $PLAIN4 "$TMP/www/eicar.com.gz" &
+	BG+=($!)
+	wait_for 10 in_net sh -c "ss -ltn | grep -q $PLAIN4:8090"
+}
+
+match_http() {
+	head -c 5000000 /dev/urandom | base64 -w 0 >"$TMP/www/text"
+	# the text, with a word at each 7001st place, which is on all borders sooner or later
+	python3 - "$TMP/www/text" "$TMP/www/words" "$TMP/want" <<-'PY'
+	import sys
+	t = open(sys.argv[1], "rb").read()
+	parts = [t[i:i + 7001] for i in range(0, len(t), 7001)]
+	open(sys.argv[2], "wb").write(b"<confidential>".join(parts))
+	open(sys.argv[3], "wb").write(b"<***>".join(parts))
+	PY
+	cat >"$TMP/patterns" <<-'PAT'
+	replace down "<confidential>" with "<***>"
+	block up "BEGIN RSA PRIVATE KEY" name key
+	alert up /user-agent: curl/i name agent
+	PAT
+	with match="$TMP/patterns" curl -s --ignore-content-length -o "$TMP/got" \
+		http://$PLAIN4:8080/words
+	check "a word is replaced in 6.7 MB, wherever it was cut" cmp "$TMP/got" "$TMP/want"
+	is "an alert is in the log" "$(event match name)" "agent curl"
+	{
+		head -c 200000 /dev/zero
+		echo "-----BEGIN RSA PRIVATE KEY-----"
+	} >"$TMP/secret"
+	is "a key does not leave" "$(with match="$TMP/patterns" curl -s -o /dev/null \
+		--data-binary "@$TMP/secret" http://$PLAIN4:8080/hello; echo $?)" 56
+	like "nor in a file with an error is anything run: status 2" \
+		"$(echo 'block "' >"$TMP/bad"; with match="$TMP/bad" true 2>&1; echo "status $?")" \
+		"bad: line 1: .*status 2"
+}
+
+match_reload() {
+	echo 'alert "nothing"' >"$TMP/patterns"
+	in_host "$WEIR" run -q --hook match="$TMP/patterns" -- sh -c "
+		curl -s http://$PLAIN4:8080/hello >$TMP/before
+		touch $TMP/go; while [ -e $TMP/go ]; do sleep 0.05; done
+		curl -s http://$PLAIN4:8080/hello >$TMP/after" &
+	local weir=$!
+	wait_for 10 test -e "$TMP/go"
+	echo 'replace "hello" with "howdy"' >"$TMP/patterns"
+	is "reload is answered" "$(in_host "$WEIR" reload --instance "$(pgrep -n -f "$WEIR run -q --hook match")" >/dev/null 2>&1; echo $?)" 0
+	sleep 0.5
+	rm "$TMP/go"
+	wait $weir
+	is "before the reload" "$(cat "$TMP/before")" "hello from nginx"
+	is "after the reload" "$(cat "$TMP/after")" "howdy from nginx"
+}
+
+dump_files() {
+	mkdir -m 777 "$TMP/dump"
+	with dump="$TMP/dump" curl -s -o "$TMP/got" http://$PLAIN4:8080/part300000
+	like "dump: a file up and one down" "$(ls "$TMP/dump")" \
+		'^[0-9]+-curl-down.bin.[0-9]+-curl-up.bin$'
+	like "the request is in one" "$(head -1 "$TMP"/dump/*-up.bin)" '^GET /part300000 HTTP/1.1'
+	check "the answer is in the other" cmp <(tail -c 300000 "$TMP"/dump/*-down.bin) "$TMP/got"
+	rm -f "$TMP"/dump/*
+	with "dump=$TMP/dump,max=1k" curl -s -o "$TMP/got" http://$PLAIN4:8080/part300000
+	is "not more than max= bytes" "$(stat -c %s "$TMP"/dump/*-down.bin)" 1024
+	like "a directory that is not there is refused" \
+		"$(with dump=/nonexistent true 2>&1; echo "status $?")" "/nonexistent.*status 2"
+}
+
+hexlog_file() {
+	with "hexlog=$TMP/hex,bytes=16" curl -s -o /dev/null http://$PLAIN4:8080/hello
+	like "hexlog has who, where and what" "$(cat "$TMP/hex")" \
+		"curl\([0-9]+\) > $PLAIN4:8080 [0-9]+ bytes.00000000 +47 45 54 20 2f 68 65 6c  6c 6f .*\|GET /hello HTTP/\|"
+}
+
+topology_up
+nginx_up
+yara_files=1
+[ -e "$(dirname "$WEIR")/hooks/yara.so" ] || yara_files=
+if [ -n "$yara_files" ]; then
+	eicar | gzip >"$TMP/www/eicar.com.gz"
+	gzip_up
+	rm "$TMP/www/eicar.com.gz"
+	yara_eicar
+else
+	skip "yara" "built without libyara"
+fi
+if [ -e "$(dirname "$WEIR")/hooks/match.so" ]; then
+	match_http
+	match_reload
+else
+	skip "match" "built without Hyperscan"
+fi
+dump_files
+hexlog_file
+done_testing
