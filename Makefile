@@ -39,10 +39,20 @@ BPF_CFLAGS := -target bpf -O2 -g -Wall -Wextra -Werror -Isrc/bpf \
 BPF_LIBS := $(if $(filter yes,$(BPF)),$(shell pkg-config --libs libbpf))
 NOT_SRC	:= $(if $(filter yes,$(BPF)),src/owner_nobpf.c,src/owner_bpf.c)
 
+# Hooks that lean on a large library are files of their own beside the program, where it is there.
+LIBS_OF_match := libhs libpcre2-8
+LIBS_OF_yara := yara zlib
+PLUGINS_ALL := match yara
+PLUGINS	:= $(foreach p,$(PLUGINS_ALL),$(if $(shell pkg-config --exists $(LIBS_OF_$(p)) && echo yes),$(p)))
+plugin_src = $(wildcard src/hooks/$(1).c src/hooks/$(1)_*.c)
+PLUGIN_SRC := $(foreach p,$(PLUGINS),$(call plugin_src,$(p)))
+NOT_SRC	+= $(foreach p,$(PLUGINS_ALL),$(call plugin_src,$(p)))
+
 SRC	:= $(filter-out $(NOT_SRC),$(wildcard src/*.c src/base/*.c src/hooks/*.c stack/*.c))
 OBJ	:= $(SRC:%.c=$(B)/%.o) $(if $(filter yes,$(BPF)),$(B)/src/bpf/embed.o)
 MAIN	:= $(B)/src/main.o
-UNIT	:= $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*_test.c))
+NOT_UNIT := $(foreach p,$(filter-out $(PLUGINS),$(PLUGINS_ALL)),tests/unit/hook_$(p)_test.c)
+UNIT	:= $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(filter-out $(NOT_UNIT),$(wildcard tests/unit/*_test.c)))
 STACKT	:= $(patsubst tests/stack/%.c,$(B)/tests/stack/%,$(wildcard tests/stack/*_test.c))
 NETNST	:= $(patsubst tests/netns/%.c,$(B)/tests/netns/%,$(wildcard tests/netns/*.c))
 FUZZ	:= $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
@@ -53,17 +63,26 @@ TOOLS	:= $(patsubst tests/fidelity/%.c,$(B)/tests/fidelity/%,$(wildcard tests/fi
 	   $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/*.c)) \
 	   $(patsubst tests/lib/%.c,$(B)/tests/lib/%,$(wildcard tests/lib/*.c))
 
-all: $(B)/weir
+PLUGIN_SO := $(PLUGINS:%=$(B)/hooks/%.so)
+all: $(B)/weir $(PLUGIN_SO)
 
 $(B)/weir: $(OBJ)
 	@echo "  LINK  $@"
 	$(Q)$(CC) $(ALL_CFLAGS) -pie $(LDEXPORT) -o $@ $(OBJ) $(LDFLAGS) $(LIBS) $(BPF_LIBS)
 
 # Hooks that ship: src/hooks/NAME.c is one, src/hooks/NAME_*.c are parts of it.
-HOOKS	:= $(foreach f,$(notdir $(wildcard src/hooks/*.c)),$(if $(findstring _,$(f)),,$(f:.c=)))
+HOOKS	:= $(filter-out $(PLUGINS_ALL),$(foreach f,$(notdir $(wildcard src/hooks/*.c)),$(if $(findstring _,$(f)),,$(f:.c=))))
 $(B)/src/hook_find.o: ALL_CFLAGS += '-DHOOK_BUILTINS=$(foreach h,$(HOOKS),BUILTIN($(h)))'
 $(B)/src/hook_find.o: $(HOOKS:%=src/hooks/%.c)
 $(foreach h,$(HOOKS),$(eval $(B)/src/hooks/$(h).o: ALL_CFLAGS += -DWEIR_BUILTIN=weir_builtin_$(h)))
+
+define plugin_rule
+$(B)/hooks/$(1).so: $(patsubst %.c,$(B)/%.o,$(call plugin_src,$(1)))
+	@mkdir -p $$(@D)
+	@echo "  LINK  $$@"
+	$$(Q)$$(CC) $$(ALL_CFLAGS) -shared -o $$@ $$^ $$(LDFLAGS) $(shell pkg-config --libs $(LIBS_OF_$(1)))
+endef
+$(foreach p,$(PLUGINS),$(eval $(call plugin_rule,$(p))))
 
 $(B)/stack/tcp_engine.o $(B)/stack/csum_lwip.o $(B)/tests/stack/%.o $(B)/tests/fuzz/%.o: ALL_CFLAGS += $(LWIP_CFLAGS)
 
@@ -88,12 +107,14 @@ $(B)/%.o: %.c
 
 # A test names the objects it links in a line "LINK: src/flow.o src/base/hash.o" of its head
 # comment; what it does not link it fakes itself.
+# "LIBS: NAME ..." names libraries beyond weir's own by their pkg-config files.
+libs_of = $(shell l=$$(sed -n 's/^.*LIBS: *//p' $(1)); [ -z "$$l" ] || pkg-config --libs $$l)
 link_of = $(addprefix $(B)/,$(shell sed -n 's/^.*LINK: *//p' $(1)))
 
 define test_rule
 $(B)/tests/$(1)/$(2): $(B)/tests/$(1)/$(2).o $(call link_of,tests/$(1)/$(2).c)
 	@echo "  LINK  $$@"
-	$$(Q)$$(CC) $$(ALL_CFLAGS) -pie $$(if $$(filter stack fuzz,$(1)),$$(LDEXPORT)) -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
+	$$(Q)$$(CC) $$(ALL_CFLAGS) -pie $$(if $$(filter stack fuzz,$(1)),$$(LDEXPORT)) -o $$@ $$^ $$(LDFLAGS) $$(LIBS) $(call libs_of,tests/$(1)/$(2).c)
 endef
 $(foreach t,$(notdir $(UNIT)),$(eval $(call test_rule,unit,$(t))))
 $(foreach t,$(notdir $(STACKT)),$(eval $(call test_rule,stack,$(t))))
@@ -132,7 +153,7 @@ unit: $(UNIT)
 	$(Q)B=$(B) JOBS=$(JOBS) scripts/check.sh $(UNIT)
 stack: $(STACKT)
 	$(Q)B=$(B) JOBS=$(JOBS) scripts/check.sh $(STACKT)
-check: $(B)/weir $(TOOLS) $(NETNST) $(UNIT) $(STACKT)
+check: all $(TOOLS) $(NETNST) $(UNIT) $(STACKT)
 	$(Q)B=$(B) CC=$(CC) SANITIZE=$(SANITIZE) JOBS=$(JOBS) scripts/check.sh $(UNIT) $(STACKT) $(SCRIPTT)
 check-mutants:
 	$(Q)CC=$(CC) tests/mutants/run.sh
@@ -153,7 +174,7 @@ fuzz:
 	done
 fuzzers: $(FUZZ)
 
-bench: $(B)/weir $(TOOLS)
+bench: all $(TOOLS)
 	$(Q)B=$(B) tests/bench/run.sh
 bench-owner: $(B)/weir $(TOOLS)
 	$(Q)B=$(B) tests/bench/owner.sh
@@ -168,9 +189,9 @@ lint-levels: $(OBJ)
 lint-symbols: $(OBJ)
 	$(Q)scripts/check-symbols.sh $(OBJ)
 lint-tidy:
-	@echo "  TIDY  $(words $(SRC)) files"
+	@echo "  TIDY  $(words $(SRC) $(PLUGIN_SRC)) files"
 	$(Q)scripts/tidy.sh $(JOBS) "-std=gnu11 -D_GNU_SOURCE -DHOOK_BUILTINS=BUILTIN(count) -DWEIR_VERSION=\"0\" -Isrc -Iinclude -Istack \
-		$(shell pkg-config --cflags lwip $(PKGS))" $(SRC)
+		$(shell pkg-config --cflags lwip $(PKGS))" $(SRC) $(PLUGIN_SRC)
 lint-cppcheck:
 	@echo "  CPPCHECK"
 	$(Q)cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
@@ -190,8 +211,11 @@ $(MAN): $(B)/%: docs/%.scd
 	$(Q)scdoc <$< >$@
 man: $(MAN)
 
-install: $(B)/weir $(MAN)
+install: all $(MAN)
 	install -D -m 755 $(B)/weir $(DESTDIR)$(PREFIX)/bin/weir
+	for h in $(PLUGINS); do \
+		install -D -m 644 $(B)/hooks/$$h.so $(DESTDIR)$(PREFIX)/lib/weir/hooks/$$h.so || exit 1; \
+	done
 	for m in $(notdir $(MAN)); do \
 		install -D -m 644 $(B)/$$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$$m || exit 1; \
 	done
@@ -212,4 +236,4 @@ clean:
 	lint-tidy lint-cppcheck format-check \
 	coverage man install clean
 .SECONDARY:
--include $(OBJ:.o=.d) $(UNIT:=.d) $(STACKT:=.d) $(NETNST:=.d) $(FUZZ:=.d) $(BENCHT:=.d)
+-include $(OBJ:.o=.d) $(PLUGIN_SRC:%.c=$(B)/%.d) $(UNIT:=.d) $(STACKT:=.d) $(NETNST:=.d) $(FUZZ:=.d) $(BENCHT:=.d)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where hooks come from: those that are built in, and files. This runs in a worker before its
+ * Where hooks come from: those that are built in, files that ship with weir (they lean on large
+ * libraries, which not everybody has), and other files. This runs in a worker before its
  * lock-down, so that the code of a plugin never runs in a process that keeps its privileges.
  */
 #include "hook_impl.h"
@@ -9,6 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/util.h"
 
@@ -72,6 +74,36 @@ static const struct weir_hook *load_file(const char *name, size_t len, char *err
 	return entry();
 }
 
+/** shipped_path - where the file of hook @name would be, seen from the program; 0 or -errno */
+static int shipped_path(const char *below, const char *name, size_t len, char *path, size_t size)
+{
+	ssize_t n = readlink("/proc/self/exe", path, size - 1);
+	char *end;
+
+	if (n < 0)
+		return -errno;
+	path[n] = 0;
+	end = strrchr(path, '/');
+	n = end ? end - path : 0;
+	if (snprintf(path + n, size - (size_t)n, "/%s/%.*s.so", below, (int)len, name) >=
+	    (int)(size - (size_t)n))
+		return -ENAMETOOLONG;
+	return access(path, F_OK) ? -errno : 0;
+}
+
+/** find_shipped - a hook that weir brings as a file: beside it as it was built, or installed */
+static const struct weir_hook *find_shipped(const char *name, size_t len, char *err, size_t errsize)
+{
+	static const char *const below[] = {"hooks", "../lib/weir/hooks"};
+	char path[4096];
+
+	for (size_t i = 0; i < ARRAY_SIZE(below); i++)
+		if (!shipped_path(below[i], name, len, path, sizeof(path)))
+			return load_file(path, strlen(path), err, errsize);
+	snprintf(err, errsize, "no such hook");
+	return NULL;
+}
+
 int hook_chain_add(struct hook_chain *c, const char *spec, char *err, size_t errsize)
 {
 	const size_t len = strcspn(spec, "=");
@@ -85,10 +117,10 @@ int hook_chain_add(struct hook_chain *c, const char *spec, char *err, size_t err
 			return -EINVAL;
 	} else {
 		hook = find_builtin(spec, len);
-		if (!hook) {
-			snprintf(err, errsize, "no such hook");
+		if (!hook)
+			hook = find_shipped(spec, len, err, errsize);
+		if (!hook)
 			return -ENOENT;
-		}
 	}
 	return hook_chain_add_hook(c, hook, args, err, errsize);
 }

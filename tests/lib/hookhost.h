@@ -172,8 +172,9 @@ static void hh_log(struct weir_hook_ref *hook, struct weir_flow *f, enum weir_lo
 	hh_note(f ? f->log : hh_now->log, f ? sizeof(f->log) : sizeof(hh_now->log), text, NULL);
 }
 
-static uint64_t hh_clock(void)
+static uint64_t hh_clock(struct weir_hook_ref *hook)
 {
+	(void)hook;
 	return hh_now->now;
 }
 

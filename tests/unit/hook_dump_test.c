@@ -10,13 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#ifdef WEIR_TEST_BUILTIN
 extern const struct weir_hook *const weir_builtin_dump;
 #define HOOK weir_builtin_dump
-#else
-const struct weir_hook *weir_hook_entry(void);
-#define HOOK weir_hook_entry()
-#endif
 
 /* What the hook has asked for, until opening() answers. */
 static struct {

@@ -136,7 +136,8 @@ static void test_every_border(const char *patterns, const char *in, const char *
 		}
 		hh_end(&h, f);
 	}
-	tap_ok(ok, "%s: %s becomes %s, wherever it is cut", patterns, in, out);
+	tap_ok(ok, "%.*s: %s becomes %s, wherever it is cut", (int)strcspn(patterns, "\n"),
+	       patterns, in, out);
 	hh_unload(&h);
 }
 
