@@ -113,7 +113,7 @@ static int dump_config(void *state, const char *key, const char *value, const ch
 		*err = "the name of its directory is too long";
 		return -1;
 	}
-	strcpy(s->dir, value);
+	memcpy(s->dir, value, strlen(value) + 1);
 	return 0;
 }
 

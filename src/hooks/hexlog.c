@@ -74,7 +74,7 @@ static int hexlog_config(void *state, const char *key, const char *value, const 
 		*err = "the name of its file is too long";
 		return -1;
 	}
-	strcpy(s->path, value);
+	memcpy(s->path, value, strlen(value) + 1);
 	return 0;
 }
 

@@ -76,7 +76,7 @@ static int match_config(void *state, const char *key, const char *value, const c
 		*err = "the name of its file is too long";
 		return -1;
 	}
-	strcpy(m->path, value);
+	memcpy(m->path, value, strlen(value) + 1);
 	return 0;
 }
 

@@ -213,6 +213,7 @@ static int compile_pcre(struct match_set *s, size_t i, char *err, size_t errsize
 
 static int start_pcre(struct match_set *s, char *err, size_t errsize)
 {
+	/* It is pointers that are wanted. NOLINTNEXTLINE(bugprone-sizeof-expression) */
 	s->pcre = calloc(s->rules.n + 1, sizeof(s->pcre[0]));
 	s->pcre_rule = calloc(s->rules.n + 1, sizeof(s->pcre_rule[0]));
 	s->pcre_data = pcre2_match_data_create(1, NULL);

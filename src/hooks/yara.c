@@ -167,7 +167,7 @@ static int yara_config(void *state, const char *key, const char *value, const ch
 	*err = "the name of its file is too long";
 	if (strlen(value) >= sizeof(y->path))
 		return -1;
-	strcpy(y->path, value);
+	memcpy(y->path, value, strlen(value) + 1);
 	return 0;
 }
 

@@ -83,6 +83,16 @@ gzip_up() {
 	wait_for 10 in_net sh -c "ss -ltn | grep -q $PLAIN4:8090"
 }
 
+# sent_to_sink HOW...: what of the secret but zeroes has arrived
+sent_to_sink() {
+	in_net timeout 20 nc -l $EXTRA4 8091 >"$TMP/leaked" &
+	local sink=$!
+	wait_for 10 in_net sh -c "ss -ltn | grep -q $EXTRA4:8091"
+	"$@" nc -N $EXTRA4 8091 <"$TMP/secret"
+	wait $sink
+	tr -d '\000\n' <"$TMP/leaked"
+}
+
 match_http() {
 	head -c 5000000 /dev/urandom | base64 -w 0 >"$TMP/www/text"
 	# the text, with a word at each 7001st place, which is on all borders sooner or later
@@ -106,13 +116,9 @@ match_http() {
 		head -c 200000 /dev/zero
 		echo "-----BEGIN RSA PRIVATE KEY-----"
 	} >"$TMP/secret"
-	in_net timeout 20 nc -l $EXTRA4 8091 >"$TMP/leaked" &
-	local sink=$!
-	wait_for 10 in_net sh -c "ss -ltn | grep -q $EXTRA4:8091"
-	with match="$TMP/patterns" nc -N $EXTRA4 8091 <"$TMP/secret"
-	wait $sink
-	is "a key does not leave, not even its first byte" \
-		"$(tr -d '\000' <"$TMP/leaked")" "-----"
+	is "a key, without weir" "$(sent_to_sink in_host | wc -c)" 31
+	is "does not leave, not even its first byte" \
+		"$(sent_to_sink with match="$TMP/patterns" | tr -d -)" ""
 	is "the log says which pattern it was" "$(event match name)" "key nc"
 	like "nor in a file with an error is anything run: status 2" \
 		"$(echo 'block "' >"$TMP/bad"; with match="$TMP/bad" true 2>&1; echo "status $?")" \
