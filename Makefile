@@ -18,13 +18,14 @@ comma	:= ,
 SAN	:= $(if $(SANITIZE),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer) \
 	   $(if $(COVERAGE),--coverage) \
 	   $(if $(FUZZER),-fsanitize=fuzzer-no-link$(comma)address$(comma)undefined)
-PKGS	:= libuv libmnl libcap-ng libseccomp jansson libcrypto libnftables libpcre2-8
+PKGS	:= libuv libmnl libcap-ng libseccomp jansson libcrypto libnftables libpcre2-8 lua5.4
 CFLAGS	?= -O2 -g
 ALL_CFLAGS = -std=gnu11 $(WARN) $(CFLAGS) -fPIC -fvisibility=hidden -fstack-protector-strong \
 	   -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' -Isrc -Iinclude -Istack $(SAN) -MMD -MP
 LIBS	:= -llwip $(shell pkg-config --libs $(PKGS)) -lpthread -ldl
 # Only the one file that drives lwIP sees its headers.
 LWIP_CFLAGS := $(shell pkg-config --cflags lwip) -Wno-cast-qual -Wno-pedantic
+LUA_CFLAGS := $(shell pkg-config --cflags lua5.4)
 # -rdynamic-like export of the checksum functions that replace lwIP's: see stack/csum_lwip.c
 LDEXPORT := -Wl,--export-dynamic-symbol=inet_chksum -Wl,--export-dynamic-symbol=ip_chksum_pseudo \
 	   -Wl,--export-dynamic-symbol=ip_chksum_pseudo_partial \
@@ -85,6 +86,8 @@ endef
 $(foreach p,$(PLUGINS),$(eval $(call plugin_rule,$(p))))
 
 $(B)/stack/tcp_engine.o $(B)/stack/csum_lwip.o $(B)/tests/stack/%.o $(B)/tests/fuzz/%.o: ALL_CFLAGS += $(LWIP_CFLAGS)
+
+$(B)/src/hooks/lua.o $(B)/src/hooks/lua_%.o $(B)/tests/unit/lua_%.o: ALL_CFLAGS += $(LUA_CFLAGS)
 
 # A fuzz target brings a main() of its own unless libFuzzer does.
 $(B)/tests/fuzz/%.o: ALL_CFLAGS += $(if $(FUZZER),-DFUZZ_LIBFUZZER,-DFUZZ_STANDALONE)
