@@ -20,7 +20,7 @@ level() {
 		src/relay_udp | src/relay_icmp | src/relay_in | stack/*) echo 3 ;;
 	src/relay_local | src/intercept | src/nlmsg | src/netcfg | src/rtnl | src/notify | src/looptest | src/oldconn | src/nft | src/netns | src/cgroupwatch | src/mirror | src/journal | src/runlock | src/tosyslog | src/sysctl | src/hostdns | src/explain | \
 		src/sandbox | src/inside | src/inside_dns | src/resolvwatch | src/keeper | src/isolate | src/isolate_* | src/fds | src/proctree | \
-		src/control | src/select_names | src/record | src/record_* | src/publish | src/sink | src/table | \
+		src/control | src/select_names | src/record | src/record_* | src/publish | src/starter | src/broker | src/sink | src/table | \
 		src/communityid) echo 4 ;;
 	src/worker | src/workerctl | src/workerhooks | src/up | src/steer | src/watcher | src/down | src/supervisor | src/demo | src/doctor | src/doctor_* | src/main) echo 5 ;;
 	esac

@@ -55,6 +55,40 @@ bool hook_chain_empty(const struct hook_chain *c)
 	return !c->n;
 }
 
+unsigned hook_chain_hooks(const struct hook_chain *c)
+{
+	return c->n;
+}
+
+const char *hook_chain_paths(const struct hook_chain *c, unsigned k)
+{
+	const struct weir_hook_ref *e = c->hook[k];
+
+	return e->hook.paths ? e->hook.paths(e->state) : NULL;
+}
+
+const char *const *hook_chain_process(const struct hook_chain *c, unsigned k)
+{
+	const struct weir_hook_ref *e = c->hook[k];
+
+	return e->hook.process ? e->hook.process(e->state) : NULL;
+}
+
+const char *hook_chain_syscalls(const struct hook_chain *c, unsigned k)
+{
+	return c->hook[k]->hook.syscalls;
+}
+
+void hook_chain_connected(struct hook_chain *c, unsigned k, int fd)
+{
+	const struct weir_hook_ref *e = k < c->n ? c->hook[k] : NULL;
+
+	if (e && e->hook.connected)
+		e->hook.connected(e->state, fd);
+	else
+		close_fd(&fd);
+}
+
 void hook_chain_locked(struct hook_chain *c)
 {
 	for (unsigned k = 0; k < c->n; k++)

@@ -123,6 +123,16 @@ bool hook_chain_empty(const struct hook_chain *c);
 int hook_chain_by_rule(struct hook_chain *c, const char *name, bool on);
 /** hook_chain_fields - bits (expr_fields()) of what scopes look at */
 uint64_t hook_chain_fields(const struct hook_chain *c);
+/** hook_chain_hooks - how many there are; those below are asked by number, from 0 */
+unsigned hook_chain_hooks(const struct hook_chain *c);
+/** hook_chain_paths - what it may open later, blanks between; NULL: nothing. Likewise a program's
+ * words, and names of system calls */
+const char *hook_chain_paths(const struct hook_chain *c, unsigned k);
+const char *const *hook_chain_process(const struct hook_chain *c, unsigned k);
+const char *hook_chain_syscalls(const struct hook_chain *c, unsigned k);
+/** hook_chain_connected - its program's socket (owned by the hook from here), or -errno: it ended
+ */
+void hook_chain_connected(struct hook_chain *c, unsigned k, int fd);
 /** hook_chain_locked - the lock-down has happened: hooks may watch descriptors */
 void hook_chain_locked(struct hook_chain *c);
 /** hook_chain_reload - the user asked for it: tell each hook */

@@ -42,6 +42,10 @@ size_t ipc_size(const struct ipc_msg *m)
 	case IPC_LISTEN:
 	case IPC_UNLISTEN:
 		return m->count == 1 ? IPC_HEADER + sizeof(m->listener) : 0;
+	case IPC_HOOK:
+		return m->count == 1 && m->hook.len <= sizeof(m->hook.text)
+			       ? IPC_HEADER + offsetof(struct ipc_hook, text) + m->hook.len
+			       : 0;
 	case IPC_NOTICE: /* without its NUL, for which there must be room */
 		return m->count && m->count < sizeof(m->text) ? IPC_HEADER + m->count : 0;
 	default:
@@ -122,6 +126,11 @@ static bool listener_valid(const struct listener *l)
 	return l->id && (l->proto == IPPROTO_TCP || (l->proto == IPPROTO_UDP && l->app.port));
 }
 
+static bool hook_valid(const struct ipc_hook *h)
+{
+	return h->what < IPC_HOOK_WHATS && (!h->len || !h->text[h->len - 1]);
+}
+
 /** content_valid - the parts of @m that a receiver uses as an index or a string */
 static bool content_valid(const struct ipc_msg *m)
 {
@@ -136,6 +145,8 @@ static bool content_valid(const struct ipc_msg *m)
 		return listener_valid(&m->listener);
 	case IPC_OWNER_ANSWER:
 		return answers_valid(m);
+	case IPC_HOOK:
+		return hook_valid(&m->hook);
 	case IPC_NOTICE:
 		return !memchr(m->text, 0, m->count);
 	default:

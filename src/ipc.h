@@ -29,6 +29,8 @@ enum ipc_type {
 	IPC_STOP,	  /* report what is open as ended, and exit */
 	IPC_LISTEN,	  /* struct listener, and its socket comes along (SCM_RIGHTS) */
 	IPC_UNLISTEN,	  /* struct listener: no more of it */
+	/* either way */
+	IPC_HOOK, /* struct ipc_hook, perhaps with a descriptor */
 	IPC_TYPE_MAX
 };
 
@@ -49,6 +51,29 @@ struct ipc_flow {
 	char host[NAMES_HOST_MAX];
 };
 
+enum ipc_hook_what {
+	IPC_HOOK_PATH,	  /* to the supervisor: the hook may open this later */
+	IPC_HOOK_PROCESS, /* ... start this program; to the worker: its socket, or its end (@value)
+			   */
+	IPC_HOOK_OPEN, /* ... open this, @value: flags; to the worker: what was opened, or -errno */
+	IPC_HOOK_RELOAD, /* to the worker: tell all hooks */
+	IPC_HOOK_WHATS
+};
+
+#define IPC_HOOK_TEXT 2048
+
+/**
+ * struct ipc_hook - what a hook needs and the worker can't do
+ * @id: of one request; @hook: its place in the chain
+ * @text: @len bytes that end with NUL, where there are any: a path, or a program's words
+ */
+struct ipc_hook {
+	uint32_t what, id, hook;
+	int32_t value;
+	uint32_t len;
+	char text[IPC_HOOK_TEXT];
+};
+
 /** struct ipc_resolver - a resolver bound inside since the worker was started */
 struct ipc_resolver {
 	uint32_t slot; /* the sender's number of it */
@@ -67,6 +92,7 @@ struct ipc_msg {
 		struct owner owner;
 		struct ipc_resolver resolver;
 		struct listener listener;
+		struct ipc_hook hook;
 		char text[256];
 	};
 };

@@ -168,6 +168,16 @@ int isolate_drop_capabilities(void)
 	return capng_have_capabilities(CAPNG_SELECT_CAPS) > CAPNG_NONE ? -EPERM : 0;
 }
 
+int isolate_become(const struct isolate_user *u)
+{
+	int r = drop_user(u);
+
+	if (!r)
+		r = isolate_drop_capabilities();
+	/* a change of user clears it */
+	return r ? r : prctl(PR_SET_PDEATHSIG, SIGKILL) ? -errno : 0;
+}
+
 /* --- stage 2: system calls -------------------------------------------------------- */
 
 static const int allowed[] = {
@@ -329,6 +339,8 @@ static int fill_filter(scmp_filter_ctx ctx)
 		r = allow_memory(ctx);
 	if (!r)
 		r = allow_abort(ctx);
+	if (!r)
+		r = filter_extra(ctx);
 	return r;
 }
 

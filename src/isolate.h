@@ -27,8 +27,21 @@ int isolate_find_user(const char *name, struct isolate_user *u);
  * Mustn't: need any file later.
  */
 int isolate_worker_early(const int *keep, size_t n_keep, size_t nofile);
+/**
+ * isolate_become - from root to @u (NULL: stay who we are), without capabilities or a way back to
+ * them, and end with the parent; 0 or -errno
+ */
+int isolate_become(const struct isolate_user *u);
 /** isolate_drop_capabilities - all of them, and no new privileges; 0 or -errno */
 int isolate_drop_capabilities(void);
+/**
+ * isolate_worker_allow - calls that a hook needs beside ours, by name, blanks between
+ *
+ * Before isolate_worker_lock(). 0, or -EINVAL with a line in @err: there is no such call, or it is
+ * one that no worker may make (it would open files, start or trace programs, change namespaces
+ * or the kernel, or run memory that can be written).
+ */
+int isolate_worker_allow(const char *names, char *err, size_t errsize);
 /**
  * isolate_worker_lock - last step before the first packet
  *

@@ -26,6 +26,8 @@ extern void __gcov_dump(void) __attribute__((weak));
 scmp_filter_ctx filter_new(uint32_t action);
 /** filter_each - @action for all calls of @list, whatever their arguments; 0 or -errno */
 int filter_each(scmp_filter_ctx ctx, uint32_t action, const int *list, size_t n);
+/** filter_extra - what isolate_worker_allow() has gathered; 0 or -errno */
+int filter_extra(scmp_filter_ctx ctx);
 /** filter_load - for this process and its children; frees @ctx. @r: an error until now, or 0 */
 int filter_load(scmp_filter_ctx ctx, int r);
 

@@ -131,6 +131,9 @@ static const int allowed[] = {
 	/* files: journal, log, sysctls, /proc, configuration, names of users, plugins */
 	SCMP_SYS(open),
 	SCMP_SYS(openat),
+	SCMP_SYS(openat2), /* for hooks, as the worker's user */
+	SCMP_SYS(setfsuid),
+	SCMP_SYS(setfsgid),
 	SCMP_SYS(open_by_handle_at), /* a cgroup, by its number */
 	SCMP_SYS(access),
 	SCMP_SYS(faccessat),

@@ -62,6 +62,7 @@ struct supervisor {
 	struct owner_db *db;
 	struct workerctl *worker;
 	struct publish *publish;    /* NULL: nothing is published */
+	struct starter *starter;    /* NULL: there are no hooks */
 	struct resolvwatch *resolv; /* NULL: changes are not followed (said) */
 	struct hostdns_conf conf;   /* the host's resolv.conf as the keeper knows it */
 	struct control *control;    /* NULL: nobody can ask (said) */
@@ -436,8 +437,8 @@ static void answer_request(void *ctx, const struct control_peer *who, const char
 		fprintf(out, "error: no such request\n");
 }
 
-#define POLL_OWN                                                                                   \
-	4 /* signals, keeper, worker, resolv.conf; then the control socket and its clients */
+/* signals, keeper, worker, resolv.conf, starter; then the control socket and its clients */
+#define POLL_OWN 5
 
 static void turn(struct supervisor *s)
 {
@@ -446,6 +447,7 @@ static void turn(struct supervisor *s)
 		{.fd = s->sandbox.ctl_fd, .events = POLLIN},
 		{.fd = workerctl_fd(s->worker), .events = workerctl_events(s->worker)},
 		{.fd = resolvwatch_fd(s->resolv), .events = POLLIN},
+		{.fd = workerctl_starter_fd(s->worker), .events = POLLIN},
 	};
 	const int asking = control_pollfds(s->control, p + POLL_OWN);
 
@@ -526,6 +528,8 @@ static int open_worker(struct supervisor *s)
 	};
 	int r = worker_user(s);
 
+	if (!r && s->cfg->n_hooks)
+		r = starter_new(&s->starter, s->env.user);
 	if (r)
 		return r;
 	s->env.cfg = s->cfg;
@@ -533,6 +537,7 @@ static int open_worker(struct supervisor *s)
 	s->env.record = s->record;
 	s->env.diag_fd = s->sandbox.diag_fd;
 	s->env.publish = s->publish;
+	s->env.starter = s->starter;
 	s->env.db = s->db = owner_db_new(&oc);
 	if (s->db)
 		s->sandbox.diag_fd = -1; /* the db's now */
@@ -640,6 +645,7 @@ static void tear_down(struct supervisor *s)
 	control_close(s->control);
 	resolvwatch_close(s->resolv);
 	workerctl_free(s->worker);
+	starter_free(s->starter);
 	publish_free(s->publish);
 	sandbox_close(&s->sandbox);
 	owner_db_free(s->db);

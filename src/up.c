@@ -65,6 +65,8 @@ struct up {
 	struct owner_db *db;
 	struct workerctl *worker;
 	struct workerctl_env env;
+	struct starter *starter; /* NULL: there are no hooks */
+	uint64_t look_at;	 /* when something of the worker's is due; 0: never */
 	struct control *control;
 	sigset_t orig;
 	int sig_fd, diag_fd;
@@ -176,6 +178,7 @@ static void reload(struct up *u)
 			free(next);
 		}
 	}
+	workerctl_reload(u->worker);
 	if (rc)
 		log_error("nothing is changed by the reload: %s", err);
 	else
@@ -246,6 +249,8 @@ static int poll_timeout(const struct up *u)
 
 	if (u->deadline)
 		at = MIN(at, u->deadline);
+	if (u->look_at)
+		at = MIN(at, u->look_at);
 	if (u->watchdog_ns)
 		at = MIN(at, u->watchdog_at);
 	if (u->flush_left)
@@ -267,13 +272,14 @@ static void deadlines(struct up *u)
 	}
 }
 
-#define POLL_OWN 2
+#define POLL_OWN 3
 
 static void turn(struct up *u)
 {
 	struct pollfd p[POLL_OWN + STEER_FDS + CONTROL_FDS_MAX] = {
 		{.fd = u->sig_fd, .events = POLLIN},
 		{.fd = workerctl_fd(u->worker), .events = workerctl_events(u->worker)},
+		{.fd = workerctl_starter_fd(u->worker), .events = POLLIN},
 	};
 	const int changes = steer_pollfds(u->steer, p + POLL_OWN);
 	const int asking = control_pollfds(u->control, p + POLL_OWN + changes);
@@ -288,6 +294,7 @@ static void turn(struct up *u)
 	if (p[0].revents)
 		read_signals(u);
 	check_worker(u);
+	u->look_at = u->phase == RUNNING ? workerctl_look(u->worker, clock_mono_ns()) : 0;
 	u->flush_left = record_flush(u->record) > 0;
 	deadlines(u);
 }
@@ -440,6 +447,7 @@ static int open_worker(struct up *u)
 		.db = u->db,
 		.diag_fd = u->diag_fd,
 		.user = &u->user,
+		.starter = u->starter,
 		.netns_fd = u->home_fd < 0 ? NULL : &u->home_fd,
 	};
 	u->worker = workerctl_new(&u->env);
@@ -508,7 +516,10 @@ static int set_up(struct up *u)
 	if (rc)
 		return rc;
 	open_control(u);
-	rc = lock_down(u);
+	if (u->c->base.n_hooks)
+		rc = starter_new(&u->starter, &u->user);
+	if (!rc)
+		rc = lock_down(u);
 	if (!rc)
 		rc = open_worker(u);
 	if (rc)
@@ -546,6 +557,7 @@ static void tear_down(struct up *u)
 {
 	control_close(u->control);
 	workerctl_free(u->worker);
+	starter_free(u->starter);
 	if (u->steer)
 		take_back(u);
 	close_sandbox(&u->sandbox);

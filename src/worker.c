@@ -230,6 +230,9 @@ static void take_message(struct worker *w, const struct ipc_msg *m, const int *f
 	case IPC_LISTEN:
 		take_listener(w, &m->listener, fds[0]);
 		break;
+	case IPC_HOOK:
+		workerhooks_take(&w->hooks, &m->hook, fds[0]);
+		break;
 	case IPC_UNLISTEN:
 		relay_in_remove(&w->ic.relay, m->listener.id);
 		break;
@@ -622,6 +625,9 @@ int worker_main(const struct worker_args *args)
 		log_error("worker cannot start: %s", strerror(-rc));
 		return 1;
 	}
+	workerhooks_ask(&w.hooks, w.outbox);
+	if (workerhooks_allow(w.ic.relay.hooks))
+		return 1;
 	if (isolate_worker_lock(args->user, err, sizeof(err)) < 0) {
 		log_error("worker cannot give up its privileges: %s", err);
 		return 1;

@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "broker.h"
 #include "ipc.h"
 #include "owner_cache.h"
 #include "owner_sockdiag.h"
@@ -54,11 +55,13 @@ struct workerctl {
 	struct owner_sent told; /* owners that this worker has */
 	unsigned n_dns;		/* resolvers that it has, or that are on their way to it */
 	struct waiting *first, **last;
+	struct broker *broker;	   /* NULL: there are no hooks */
 	uint64_t crash[CRASH_MAX]; /* when the last ones were, oldest first */
 };
 
 static void give_listener(void *ctx, const struct listener *l, int fd);
 static void take_listener(void *ctx, const struct listener *l);
+static void give_hook(void *ctx, const struct ipc_hook *h, int fd);
 
 /* --- life ------------------------------------------------------------------------ */
 
@@ -87,6 +90,13 @@ struct workerctl *workerctl_new(const struct workerctl_env *env)
 		workerctl_free(w);
 		return NULL;
 	}
+	const struct broker_ops bo = {.give = give_hook, .ctx = w};
+
+	if (env->starter && broker_new(&w->broker, env->user, env->starter, &bo)) {
+		workerctl_free(w);
+		return NULL;
+	}
+
 	const struct publish_ops ops = {.add = give_listener, .remove = take_listener, .ctx = w};
 
 	publish_start(env->publish, &ops); /* nobody gets anything yet: there is no worker */
@@ -114,6 +124,7 @@ void workerctl_free(struct workerctl *w)
 		waitpid(w->pid, NULL, 0);
 	}
 	close_fd(&w->ipc_fd);
+	broker_free(w->broker);
 	forget_waiting(w);
 	if (w->flows)
 		munmap(w->flows, w->flows_size);
@@ -161,6 +172,7 @@ static void fresh(struct workerctl *w)
 {
 	forget_waiting(w);
 	w->told.next = 0;
+	broker_fresh(w->broker);
 	/* gives the pages back as well; memset() would touch all of them */
 	if (madvise(w->flows, w->flows_size, MADV_REMOVE))
 		memset(w->flows, 0, w->flows_size);
@@ -223,7 +235,7 @@ static int send_one(const struct workerctl *w, const struct ipc_msg *m, int fd)
 {
 	const struct sandbox_dns *d = w->env.sandbox->dns;
 
-	if (m->type == IPC_LISTEN)
+	if (m->type == IPC_LISTEN || (m->type == IPC_HOOK && fd >= 0))
 		return ipc_send_fds(w->ipc_fd, m, &fd, 1);
 	if (m->type != IPC_RESOLVER)
 		return ipc_send(w->ipc_fd, m);
@@ -311,9 +323,31 @@ static void take_listener(void *ctx, const struct listener *l)
 	push(ctx, &m);
 }
 
+static void give_hook(void *ctx, const struct ipc_hook *h, int fd)
+{
+	const struct ipc_msg m = {.type = IPC_HOOK, .count = 1, .hook = *h};
+
+	push_fd(ctx, &m, fd);
+}
+
+void workerctl_reload(struct workerctl *w)
+{
+	const struct ipc_hook h = {.what = IPC_HOOK_RELOAD};
+
+	give_hook(w, &h, -1);
+}
+
+int workerctl_starter_fd(const struct workerctl *w)
+{
+	return broker_fd(w->broker);
+}
+
 uint64_t workerctl_look(struct workerctl *w, uint64_t now)
 {
-	return publish_poll(w->env.publish, w->env.db, w->env.diag_fd, now);
+	const uint64_t ports = publish_poll(w->env.publish, w->env.db, w->env.diag_fd, now);
+	const uint64_t programs = broker_look(w->broker, now);
+
+	return ports && programs ? MIN(ports, programs) : ports + programs;
 }
 
 void workerctl_drain(struct workerctl *w)
@@ -407,6 +441,10 @@ static void take_message(struct workerctl *w, const struct ipc_msg *m)
 		break;
 	case IPC_DRAINED:
 		w->drained = true;
+		break;
+	case IPC_HOOK:
+		if (!w->broker || !broker_take(w->broker, &m->hook, w->ready, clock_mono_ns()))
+			workerctl_kill(w);
 		break;
 	default: /* a type that only goes the other way */
 		workerctl_kill(w);

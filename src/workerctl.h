@@ -17,6 +17,7 @@
 #include "publish.h"
 #include "record.h"
 #include "sandbox.h"
+#include "starter.h"
 
 #include <stdio.h>
 
@@ -29,6 +30,7 @@ struct workerctl_env {
 	int diag_fd;			 /* to end sockets inside */
 	const struct isolate_user *user; /* NULL: the worker stays who we are */
 	struct publish *publish;	 /* NULL: nothing is published */
+	struct starter *starter;	 /* starts programs of hooks; NULL: there are no hooks */
 	const int *netns_fd;		 /* NULL: the worker's network is ours, else this one */
 };
 
@@ -45,6 +47,11 @@ int workerctl_start(struct workerctl *w);
 
 /** workerctl_look - publish_poll(): returns when to call again, 0: never */
 uint64_t workerctl_look(struct workerctl *w, uint64_t now);
+
+/** workerctl_starter_fd - when it is readable, workerctl_look() has something to do; -1: never */
+int workerctl_starter_fd(const struct workerctl *w);
+/** workerctl_reload - hooks are to read again what they can */
+void workerctl_reload(struct workerctl *w);
 
 int workerctl_fd(const struct workerctl *w); /* -1: no worker */
 short workerctl_events(const struct workerctl *w);

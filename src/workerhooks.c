@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "isolate.h"
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
@@ -140,6 +142,151 @@ static struct weir_watch *watch(void *ctx, int fd, unsigned events,
 	return NULL;
 }
 
+/* --- files and programs: the supervisor has them ------------------------------------------------
+ */
+
+/** struct hook_open - a file that a hook has asked for */
+struct hook_open {
+	TAILQ_ENTRY(hook_open) link;
+	uint32_t id;
+	void (*fn)(void *arg, int fd);
+	void *arg;
+};
+
+/** ask - @text of @len bytes, with its NUL */
+static int ask(struct workerhooks *wh, enum ipc_hook_what what, uint32_t id, unsigned hook,
+	       int value, const char *text, size_t len)
+{
+	struct ipc_msg m = {.type = IPC_HOOK, .count = 1};
+
+	if (!len || len > sizeof(m.hook.text))
+		return -ENAMETOOLONG;
+	m.hook.what = what;
+	m.hook.id = id;
+	m.hook.hook = hook;
+	m.hook.value = value;
+	m.hook.len = (uint32_t)len;
+	memcpy(m.hook.text, text, len);
+	outbox_send(wh->outbox, &m);
+	return 0;
+}
+
+static int open_later(void *ctx, unsigned hook, const char *path, int flags,
+		      void (*fn)(void *arg, int fd), void *arg)
+{
+	struct workerhooks *wh = ctx;
+	struct hook_open *o = malloc(sizeof(*o));
+	int rc;
+
+	if (!o)
+		return -ENOMEM;
+	*o = (struct hook_open){.id = ++wh->next_open, .fn = fn, .arg = arg};
+	rc = ask(wh, IPC_HOOK_OPEN, o->id, hook, flags, path, strlen(path) + 1);
+	if (rc)
+		free(o);
+	else
+		TAILQ_INSERT_TAIL(&wh->opens, o, link);
+	return rc;
+}
+
+/** opened - answers come in the order of the questions, but for those of an older worker */
+static void opened(struct workerhooks *wh, uint32_t id, int fd)
+{
+	struct hook_open *o = TAILQ_FIRST(&wh->opens);
+
+	if (!o || o->id != id) {
+		close_fd(&fd);
+		return;
+	}
+	TAILQ_REMOVE(&wh->opens, o, link);
+	o->fn(o->arg, fd);
+	free(o);
+}
+
+void workerhooks_take(struct workerhooks *wh, const struct ipc_hook *h, int fd)
+{
+	const int result = h->value ? h->value : fd < 0 ? -EMFILE : fd;
+
+	switch (h->what) {
+	case IPC_HOOK_OPEN:
+		opened(wh, h->id, result);
+		break;
+	case IPC_HOOK_PROCESS:
+		hook_chain_connected(wh->relay->hooks, h->hook, result);
+		break;
+	case IPC_HOOK_RELOAD:
+		hook_chain_reload(wh->relay->hooks);
+		break;
+	default:
+		close_fd(&fd);
+	}
+}
+
+/** ask_paths - each of them, of a list with blanks between */
+static void ask_paths(struct workerhooks *wh, unsigned k, const char *paths)
+{
+	char path[IPC_HOOK_TEXT];
+
+	while (paths && *(paths += strspn(paths, " "))) {
+		const size_t n = strcspn(paths, " ");
+
+		if (n < sizeof(path)) {
+			memcpy(path, paths, n);
+			path[n] = '\0';
+			ask(wh, IPC_HOOK_PATH, 0, k, 0, path, n + 1);
+		}
+		paths += n;
+	}
+}
+
+static void ask_process(struct workerhooks *wh, unsigned k, const char *const *argv)
+{
+	char words[IPC_HOOK_TEXT];
+	size_t len = 0;
+
+	for (; argv && *argv; argv++) {
+		const size_t n = strlen(*argv) + 1;
+
+		if (n > sizeof(words) - len) {
+			log_warn("the command line of a hook's program is too long");
+			return;
+		}
+		memcpy(words + len, *argv, n);
+		len += n;
+	}
+	if (len)
+		ask(wh, IPC_HOOK_PROCESS, 0, k, 0, words, len);
+}
+
+void workerhooks_ask(struct workerhooks *wh, struct outbox *outbox)
+{
+	const struct hook_chain *c = wh->relay->hooks;
+
+	wh->outbox = outbox;
+	for (unsigned k = 0; k < hook_chain_hooks(c); k++) {
+		ask_paths(wh, k, hook_chain_paths(c, k));
+		ask_process(wh, k, hook_chain_process(c, k));
+	}
+}
+
+int workerhooks_allow(const struct hook_chain *c)
+{
+	char err[200];
+
+	for (unsigned k = 0; k < hook_chain_hooks(c); k++) {
+		const char *calls = hook_chain_syscalls(c, k), *name = hook_chain_stats(c, k)->name;
+		int rc = calls ? isolate_worker_allow(calls, err, sizeof(err)) : 0;
+
+		if (rc) {
+			log_error("hook %s: %s", name, err);
+			return rc;
+		}
+		if (calls)
+			log_debug("hook %s: the worker may also call %s", name, calls);
+	}
+	return 0;
+}
+
 /* --- life ------------------------------------------------------------------------------------- */
 
 void workerhooks_init(struct workerhooks *wh, struct relay *r, uv_loop_t *loop, bool *rearmed)
@@ -149,6 +296,7 @@ void workerhooks_init(struct workerhooks *wh, struct relay *r, uv_loop_t *loop, 
 	wh->rearmed = rearmed;
 	TAILQ_INIT(&wh->timers);
 	TAILQ_INIT(&wh->watches);
+	TAILQ_INIT(&wh->opens);
 }
 
 struct hook_env workerhooks_env(struct workerhooks *wh)
@@ -162,6 +310,7 @@ struct hook_env workerhooks_env(struct workerhooks *wh)
 		.watch = watch,
 		.watch_set = watch_set,
 		.watch_stop = watch_stop,
+		.open = open_later,
 		.limit = wh->relay->cfg->flow_buffer,
 		.total = wh->relay->cfg->total_buffer,
 		.ctx = wh,
@@ -195,6 +344,12 @@ int workerhooks_load(struct hook_chain *c, const struct config *cfg, int cwd)
 
 void workerhooks_close(struct workerhooks *wh)
 {
+	while (!TAILQ_EMPTY(&wh->opens)) {
+		struct hook_open *o = TAILQ_FIRST(&wh->opens);
+
+		TAILQ_REMOVE(&wh->opens, o, link);
+		free(o);
+	}
 	while (!TAILQ_EMPTY(&wh->timers))
 		timer_stop(TAILQ_FIRST(&wh->timers));
 	while (!TAILQ_EMPTY(&wh->watches))

@@ -6,6 +6,7 @@
 #ifndef WEIR_WORKERHOOKS_H
 #define WEIR_WORKERHOOKS_H
 
+#include "outbox.h"
 #include "relay.h"
 
 #include <sys/queue.h>
@@ -13,13 +14,17 @@
 
 /**
  * struct workerhooks - part of the worker
- * @relay, @loop: borrowed
+ * @relay, @loop, @outbox: borrowed
+ * @opens: what was asked for and is not answered yet
  * @rearmed: set when libuv has something to tell its epoll set
  */
 struct workerhooks {
 	struct relay *relay;
 	uv_loop_t *loop;
 	bool *rearmed;
+	struct outbox *outbox;
+	uint32_t next_open;
+	TAILQ_HEAD(, hook_open) opens;
 	TAILQ_HEAD(, weir_timer) timers;
 	TAILQ_HEAD(, weir_watch) watches;
 };
@@ -33,6 +38,13 @@ struct hook_env workerhooks_env(struct workerhooks *wh);
  * Before the lock-down.
  */
 int workerhooks_load(struct hook_chain *c, const struct config *cfg, int cwd);
+/** workerhooks_ask - tell the supervisor what may be opened and is to be started; before the
+ * lock-down */
+void workerhooks_ask(struct workerhooks *wh, struct outbox *outbox);
+/** workerhooks_allow - the system calls that hooks need, for the lock-down; 0 or -errno, said */
+int workerhooks_allow(const struct hook_chain *c);
+/** workerhooks_take - an answer of the supervisor's; @fd: owned from here on, or -1 */
+void workerhooks_take(struct workerhooks *wh, const struct ipc_hook *h, int fd);
 /** workerhooks_close - what hooks have left, after the last of them was unloaded */
 void workerhooks_close(struct workerhooks *wh);
 

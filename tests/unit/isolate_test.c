@@ -3,7 +3,7 @@
  * The locked worker: what the loop needs works, the rest kills it. The locked supervisor of `weir
  * up`: it still starts and locks workers, and can do none of what it has no use for.
  * LINK: src/isolate.o src/isolate_supervisor.o src/isolate_filter.o src/isolate_landlock.o
- * LINK: src/fds.o src/base/util.o src/base/log.o
+ * LINK: src/isolate_extra.o src/fds.o src/base/util.o src/base/log.o
  */
 #include "isolate.h"
 
