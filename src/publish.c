@@ -210,6 +210,39 @@ int publish_new(const struct config *cfg, const struct sandbox *s, struct publis
 	return 0;
 }
 
+int publish_give(struct publish **p, const struct listener *l, int fd)
+{
+	struct port *port;
+
+	if (!*p)
+		*p = calloc(1, sizeof(**p));
+	port = *p ? port_new(*p) : NULL;
+	if (!port) {
+		close(fd);
+		return -ENOMEM;
+	}
+	*port = (struct port){.l = *l, .fd = fd};
+	if ((*p)->ops.add)
+		(*p)->ops.add((*p)->ops.ctx, &port->l, fd);
+	return 0;
+}
+
+void publish_peer_ports(struct publish *p, uint16_t lo, uint16_t hi)
+{
+	for (unsigned i = 0; p && i < p->n; i++) {
+		struct listener *l = &p->ports[i].l;
+
+		if (l->peer_lo == lo && l->peer_hi == hi)
+			continue;
+		if (p->ops.remove)
+			p->ops.remove(p->ops.ctx, l);
+		l->peer_lo = lo;
+		l->peer_hi = hi;
+		if (p->ops.add)
+			p->ops.add(p->ops.ctx, l, p->ports[i].fd);
+	}
+}
+
 void publish_free(struct publish *p)
 {
 	if (!p)

@@ -41,6 +41,14 @@ struct publish;
  */
 int publish_new(const struct config *cfg, const struct sandbox *s, struct publish **out, char *err,
 		size_t errsize);
+/**
+ * publish_give - a socket that the caller has made, in its own network namespace
+ * @p: NULL in *@p makes a new one
+ * @fd: owned from now on, also when -errno is returned
+ */
+int publish_give(struct publish **p, const struct listener *l, int fd);
+/** publish_peer_ports - of all that were given: @lo to @hi for their peers; @p may be NULL */
+void publish_peer_ports(struct publish *p, uint16_t lo, uint16_t hi);
 void publish_free(struct publish *p);
 /** publish_start - @ops get all sockets there are, and from now on those that come and go */
 void publish_start(struct publish *p, const struct publish_ops *ops);

@@ -122,6 +122,12 @@ struct flow *relay_flow_new(struct relay *r, uint8_t proto, const struct addrpor
 	return f;
 }
 
+/** is_steered - what is counted in steered_from: see relay_in.c */
+static bool is_steered(const struct relay *r, const struct flow *f)
+{
+	return r->steered_from && f->rec->inbound && !f->rec->host_port;
+}
+
 struct flow *relay_flow_new_in(struct relay *r, uint8_t proto, const struct relay_peer *p)
 {
 	struct flow *f = NULL;
@@ -140,6 +146,8 @@ struct flow *relay_flow_new_in(struct relay *r, uint8_t proto, const struct rela
 	}
 	/* No name: the program has not asked for this peer. */
 	flow_set_inbound(f, p->host_port, p->client.port);
+	if (is_steered(r, f))
+		r->steered_from[f->rec->orig_port]++;
 	await_owner(r, f);
 	return f;
 }
@@ -183,6 +191,8 @@ void relay_flow_end(struct relay *r, struct flow *f, enum flow_reason reason)
 	if (f->rec->reason != FLOW_ENDED_NOT)
 		return;
 	timers_clear(r->timers, f);
+	if (is_steered(r, f))
+		r->steered_from[f->rec->orig_port]--;
 	flow_end(r->flows, f, reason, r->now);
 	hook_chain_close(r->hooks, f);
 	r->flow_ended(r->ctx, f);

@@ -57,6 +57,8 @@ struct relay {
 	struct relay_tcp_state *tcp;
 	struct relay_local *local; /* NULL: no resolver on loopback */
 	struct relay_in *in;	   /* what is published */
+	/* by port: steered flows whose peer has it outside; owned by relay_in.c, NULL: none */
+	uint32_t *steered_from;
 	/* datagrams from a resolver on loopback (dest_is_dns()): relay_local_reply() */
 	int (*local_reply)(struct relay *r, const struct udpout *d);
 	struct relay_udp_state *udp;
@@ -83,7 +85,7 @@ struct flow *relay_flow_new(struct relay *r, uint8_t proto, const struct addrpor
 /**
  * struct relay_peer - a peer that comes to a program
  * @client: its own address; @net: as the program sees it
- * @host_port: where it came to, outside; @app: where it is taken, inside
+ * @host_port: where it came to, outside, 0: it was steered here; @app: where it is taken, inside
  */
 struct relay_peer {
 	struct addrport client, net, app;

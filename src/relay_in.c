@@ -11,6 +11,7 @@
 #define ACCEPT_BATCH 64	  /* connections of one listener in one turn */
 #define PORT_TRIES   64	  /* other ports of a peer that are looked at */
 #define PORT_FIRST   1024 /* of them: none that programs take for a sign of privilege */
+#define PORTS	     65536
 #define SLOTS_MAX    4096
 #define GEN_MASK     0xfffffffU /* what a token holds of an id */
 
@@ -39,6 +40,8 @@ void relay_in_exit(struct relay *r)
 	if (!r->in)
 		return;
 	relay_in_close(r);
+	free(r->steered_from);
+	r->steered_from = NULL;
 	free(r->in->slots);
 	free(r->in);
 	r->in = NULL;
@@ -66,14 +69,26 @@ static uint64_t slot_token(const struct relay *r, const struct in_slot *s)
 	return netsock_token(NETSOCK_LISTEN, (uint32_t)(s - r->in->slots), s->l.id);
 }
 
+/** add_failed - 0, or why @l can't be added to @s */
+static int add_failed(struct relay *r, const struct in_slot *s, const struct listener *l)
+{
+	if (!s)
+		return -ENOBUFS;
+	if (!l->id || (l->steered && (!l->peer_lo || l->peer_lo > l->peer_hi)))
+		return -EINVAL;
+	if (l->steered && !r->steered_from)
+		r->steered_from = calloc(PORTS, sizeof(*r->steered_from));
+	return l->steered && !r->steered_from ? -ENOMEM : 0;
+}
+
 int relay_in_add(struct relay *r, const struct listener *l, int fd)
 {
 	struct in_slot *s = slot_new(r->in);
-	int rc = 0;
+	int rc = add_failed(r, s, l);
 
-	if (!s || !l->id) {
+	if (rc) {
 		netsock_close(&fd);
-		return s ? -EINVAL : -ENOBUFS;
+		return rc;
 	}
 	*s = (struct in_slot){.l = *l, .fd = -1};
 	if (l->proto == IPPROTO_UDP) {
@@ -114,18 +129,34 @@ void relay_in_close(struct relay *r)
 }
 
 /**
+ * port_fits - no other connection looks the same inside with @p's port
+ *
+ * A steered peer is in one namespace with itself: its own 4-tuple is that of the accepted socket,
+ * and so is another of its ports that of another one. Whose ports those are is not looked at.
+ */
+static bool port_fits(const struct relay *r, const struct in_slot *s, const struct relay_peer *p)
+{
+	if (s->l.steered && (p->net.port == p->client.port || r->steered_from[p->net.port]))
+		return false;
+	return !flow_find(r->flows, IPPROTO_TCP, &p->app, &p->net);
+}
+
+/**
  * pick_port - the peer's own port, or another that makes the connection one of its kind
  *
  * Returns false when there is none: then so many are open that one less does no harm.
  */
-static bool pick_port(struct relay *r, struct relay_peer *p)
+static bool pick_port(struct relay *r, const struct in_slot *s, struct relay_peer *p)
 {
+	const uint16_t lo = s->l.steered ? s->l.peer_lo : PORT_FIRST;
+	const uint16_t hi = s->l.steered ? s->l.peer_hi : UINT16_MAX;
 	struct relay_in *in = r->in;
 
 	for (int i = 0; i < PORT_TRIES; i++) {
-		if (!flow_find(r->flows, IPPROTO_TCP, &p->app, &p->net))
+		if (port_fits(r, s, p))
 			return true;
-		in->next_port = in->next_port < PORT_FIRST ? PORT_FIRST : in->next_port;
+		if (in->next_port < lo || in->next_port > hi)
+			in->next_port = lo;
 		p->net.port = in->next_port++;
 	}
 	return false;
@@ -134,12 +165,15 @@ static bool pick_port(struct relay *r, struct relay_peer *p)
 /** came - a connection was accepted as @fd */
 static void came(struct relay *r, const struct in_slot *s, struct relay_peer *p, int fd)
 {
-	if (s->l.app.port)
+	if (!s->l.steered) {
 		p->app = s->l.app;
-	p->host_port = s->l.host.port ? s->l.host.port : p->app.port;
+		p->host_port = s->l.host.port;
+	}
 	p->net.addr = dest_client(&r->dest, &p->client.addr);
 	p->net.port = p->client.port;
-	if (addr_is_v4(&p->net.addr) != addr_is_v4(&p->app.addr) || !pick_port(r, p)) {
+	/* Who connects to the steered listener's own address was not steered here. */
+	if (addr_is_v4(&p->net.addr) != addr_is_v4(&p->app.addr) ||
+	    (s->l.steered && addr_is_loopback(&p->app.addr)) || !pick_port(r, s, p)) {
 		netsock_reset(&fd);
 		return;
 	}
@@ -159,7 +193,7 @@ static void accept_some(struct relay *r, struct in_slot *s)
 
 	s->starved = false;
 	for (int n = 0; n < ACCEPT_BATCH; n++) {
-		fd = netsock_accept(s->fd, &p.client, s->l.app.port ? NULL : &p.app);
+		fd = netsock_accept(s->fd, &p.client, s->l.steered ? &p.app : NULL);
 		if (fd < 0)
 			break;
 		came(r, s, &p, fd);

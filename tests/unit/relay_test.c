@@ -278,6 +278,28 @@ static void test_evict(void)
 	       "connections are left alone");
 }
 
+/** test_steered - the ports that steered peers have outside are counted while their flows live */
+static void test_steered(void)
+{
+	static uint32_t from[65536];
+	struct relay_peer p = {
+		.client = {.port = 4444}, .net = {.port = 5001}, .app = {.port = 80}};
+	struct flow *f;
+
+	addr_parse("198.51.100.1", &p.net.addr);
+	addr_parse("192.0.2.2", &p.app.addr);
+	r.steered_from = from;
+	f = relay_flow_new_in(&r, IPPROTO_TCP, &p);
+	tap_ok(f && from[4444] == 1 && !from[5001], "a steered peer's port is counted");
+	p.host_port = 8080;
+	p.net.port = 5002;
+	end(relay_flow_new_in(&r, IPPROTO_TCP, &p), FLOW_ENDED_FIN);
+	tap_is(from[4444], 1, "not that of one who came to a published port");
+	end(f, FLOW_ENDED_FIN);
+	tap_is(from[4444], 0, "until the flow has ended");
+	r.steered_from = NULL;
+}
+
 static void end_one(void *ctx, struct flow *f)
 {
 	(void)ctx;
@@ -360,6 +382,7 @@ int main(void)
 	test_life();
 	test_timers();
 	test_bounds();
+	test_steered();
 	test_block();
 	test_pend();
 	test_evict();
