@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 #include "sink.h"
 #include "table.h"
@@ -129,22 +130,30 @@ static void live_end(struct record *r, const struct flow_rec *f, const struct ow
 	sink_line(&r->live, line);
 }
 
+/** log_line - @line is freed; NULL: there was no memory for it */
+static void log_line(struct record *r, char *line)
+{
+	if (line)
+		sink_line(&r->log, line);
+	else
+		r->log.lost++;
+	free(line);
+}
+
 void record_end(struct record *r, const struct flow_rec *f, const struct owner *o, const char *host)
 {
-	char *line;
-
-	if (r->log.fd >= 0) {
-		line = record_json(f, o, host);
-		if (line)
-			sink_line(&r->log, line);
-		else
-			r->log.lost++;
-		free(line);
-	}
+	if (r->log.fd >= 0)
+		log_line(r, record_json(f, o, host));
 	if (r->cfg.live)
 		live_end(r, f, o, host);
 	if (r->cfg.table)
 		table_add(r->table, f, o, host);
+}
+
+void record_listen(struct record *r, const struct record_listen *l, const struct owner *o)
+{
+	if (r->log.fd >= 0)
+		log_line(r, record_listen_json(l, o, clock_wall_ns()));
 }
 
 size_t record_flush(struct record *r)

@@ -34,6 +34,19 @@ void record_open(struct record *r, const struct flow_rec *f, const struct owner 
 /** record_end - write the line, add to the table; never blocks, loses and counts instead */
 void record_end(struct record *r, const struct flow_rec *f, const struct owner *o,
 		const char *host);
+/**
+ * struct record_listen - somebody listens, or the last one at this address does not any more
+ * @uid: the socket's; @inode: 0 = not known; @why: enum owner_why, where there is no owner
+ */
+struct record_listen {
+	struct addrport at;
+	uint8_t proto;
+	bool listens;
+	uint32_t uid, inode, why;
+};
+
+/** record_listen - a line of event_type "listen" */
+void record_listen(struct record *r, const struct record_listen *l, const struct owner *o);
 /** record_flush - try to write what had to wait; returns bytes left */
 size_t record_flush(struct record *r);
 /** record_finish - the end of the run: write what had to wait; returns lines of the log lost */
@@ -50,5 +63,7 @@ void record_free(struct record *r);
 void record_community_id(const struct flow_rec *f, char out[32]);
 /** record_json - the line without newline, malloced; NULL on ENOMEM */
 char *record_json(const struct flow_rec *f, const struct owner *w, const char *host);
+/** record_listen_json - the same for struct record_listen, at @wall ns since 1970 */
+char *record_listen_json(const struct record_listen *l, const struct owner *w, uint64_t wall);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * record_json: one flow as one JSON object.
+ * record_json: one flow, or one who listens, as one JSON object.
  *
  * Names and meanings follow Suricata's EVE format where it has them, except that
  * flow.bytes_* count payload (weir sees no more of what really goes out), and that
@@ -265,7 +265,7 @@ static json_t *weir_json(const struct flow_rec *f, const struct owner *w, const 
 	json_t *o = json_object(), *end = json_object();
 
 	set_word(o, "direction", f->inbound ? "in" : "out");
-	if (f->inbound)
+	if (f->host_port)
 		set_number(o, "published_port", f->host_port);
 	if (f->orig_port)
 		set_number(o, "orig_port", f->orig_port);
@@ -303,6 +303,27 @@ char *record_json(const struct flow_rec *f, const struct owner *w, const char *h
 	json_object_set_new(o, "flow", flow_json(f));
 	json_object_set_new(o, "weir", weir_json(f, w, host));
 	line = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(JSON_DIGITS));
+	json_decref(o);
+	return line;
+}
+
+char *record_listen_json(const struct record_listen *l, const struct owner *w, uint64_t wall)
+{
+	const struct flow_rec who = {
+		.owner_uid = l->uid, .owner_why = l->why, .inode = l->inode, .proto = l->proto};
+	json_t *o = json_object(), *weir = json_object();
+	char text[ADDR_STRLEN], *line;
+	const char *proto = proto_name(l->proto);
+
+	set_time(o, "timestamp", wall);
+	set_word(o, "event_type", "listen");
+	set_word(o, "dest_ip", addr_format(&l->at.addr, text));
+	set_number(o, "dest_port", l->at.port);
+	set_word(o, "proto", proto ? proto : "");
+	set_word(weir, "state", l->listens ? "listening" : "closed");
+	json_object_set_new(weir, "owner", owner_json(&who, w));
+	json_object_set_new(o, "weir", weir);
+	line = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	return line;
 }

@@ -3,7 +3,7 @@
  * With the argument "show" prints a table of many kinds of rows, to look at.
  *
  * LINK: src/record.o src/record_json.o src/communityid.o src/sink.o src/table.o src/base/addr.o
- * LINK: src/base/util.o
+ * LINK: src/base/util.o src/base/clock.o
  */
 #include "record.h"
 
@@ -137,6 +137,12 @@ static void inbound(void)
 		       number_at(j, "weir", "orig_port", NULL) == 4444,
 	       "direction and ports");
 	json_decref(j);
+	f.host_port = 0;
+	j = json_of(&f, &o, NULL);
+	tap_is(number_at(j, "weir", "published_port", NULL), -1,
+	       "one that was steered has no port outside");
+	json_decref(j);
+	f.host_port = 8080;
 	table_dest(&f, NULL, dest);
 	tap_ok(!strncmp(dest, "port ", 5) && strstr(dest, " from ") && !strstr(dest, "443"),
 	       "the table names the port and the client, not the client's: %s", dest);
@@ -144,12 +150,46 @@ static void inbound(void)
 	f.app_errno = ECONNREFUSED;
 	f.net_errno = 0;
 	tap_ok(!strcmp(table_ended(&f), "refused"), "refused inside");
-	f.inbound = 0;
+	f.inbound = f.host_port = 0;
 	j = json_of(&f, &o, NULL);
 	tap_ok(!strcmp(text_at(j, "weir", "direction", NULL), "out") &&
 		       number_at(j, "weir", "published_port", NULL) == -1,
 	       "others are outbound");
 	json_decref(j);
+}
+
+static void listening(void)
+{
+	struct record_listen l = {.proto = IPPROTO_TCP, .listens = true, .uid = 1000, .inode = 77};
+	struct owner o = curl();
+	char *line;
+	json_t *j;
+
+	addr_parse("::", &l.at.addr);
+	l.at.port = 80;
+	line = record_listen_json(&l, &o, 1795230123123456000ULL);
+	j = line ? json_loads(line, 0, NULL) : NULL;
+	tap_ok(j && !strcmp(text_at(j, "event_type", NULL, NULL), "listen") &&
+		       !strcmp(text_at(j, "dest_ip", NULL, NULL), "::") &&
+		       number_at(j, "dest_port", NULL, NULL) == 80 &&
+		       !strcmp(text_at(j, "proto", NULL, NULL), "TCP"),
+	       "who listens: where");
+	tap_ok(!strcmp(text_at(j, "weir", "state", NULL), "listening") &&
+		       !strcmp(text_at(j, "weir", "owner", "comm"), "curl") &&
+		       number_at(j, "weir", "owner", "inode") == 77,
+	       "... and who");
+	json_decref(j);
+	free(line);
+	l.listens = false;
+	l.why = OWNER_NO_SOCKET;
+	line = record_listen_json(&l, NULL, 0);
+	j = line ? json_loads(line, 0, NULL) : NULL;
+	tap_ok(j && !strcmp(text_at(j, "weir", "state", NULL), "closed") &&
+		       number_at(j, "weir", "owner", "socket_uid") == 1000 &&
+		       *text_at(j, "weir", "owner", "why"),
+	       "who does not any more: whose it was");
+	json_decref(j);
+	free(line);
 }
 
 static void owner_cases(void)
@@ -724,6 +764,7 @@ int main(int argc, char **argv)
 	if (argc > 1 && !strcmp(argv[1], "show"))
 		return show();
 	inbound();
+	listening();
 	json_cases();
 	owner_cases();
 	hostile_text();
