@@ -38,7 +38,8 @@ BPF	?= $(if $(shell pkg-config --exists "libbpf >= 1.0" && echo 'int x;' | \
 BPF_CFLAGS := -target bpf -O2 -g -Wall -Wextra -Werror -Isrc/bpf \
 	   -I/usr/include/$(shell $(CC) -print-multiarch 2>/dev/null)
 BPF_LIBS := $(if $(filter yes,$(BPF)),$(shell pkg-config --libs libbpf))
-NOT_SRC	:= $(if $(filter yes,$(BPF)),src/owner_nobpf.c,src/owner_bpf.c)
+NOT_SRC	:= $(if $(filter yes,$(BPF)),src/owner_nobpf.c src/inbound_nobpf.c,src/owner_bpf.c src/inbound_bpf.c)
+BPF_OBJ	:= $(B)/src/bpf/owner.bpf.o $(B)/src/bpf/inbound.bpf.o
 
 # Hooks that lean on a large library are files of their own beside the program, where it is there.
 LIBS_OF_match := libhs libpcre2-8
@@ -93,15 +94,18 @@ $(B)/src/hooks/lua.o $(B)/src/hooks/lua_%.o $(B)/tests/unit/lua_%.o: ALL_CFLAGS 
 $(B)/tests/fuzz/%.o: ALL_CFLAGS += $(if $(FUZZER),-DFUZZ_LIBFUZZER,-DFUZZ_STANDALONE)
 $(FUZZ): LDFLAGS += $(if $(FUZZER),-fsanitize=fuzzer)
 
-$(B)/src/bpf/owner.bpf.o: src/bpf/owner.bpf.c $(wildcard src/bpf/*.h)
+# Atomic operations that return what was there before are of the third instruction set (Linux 5.12).
+$(B)/src/bpf/inbound.bpf.o: BPF_CFLAGS += -mcpu=v3
+$(BPF_OBJ): $(B)/%.o: %.c $(wildcard src/bpf/*.h)
 	@mkdir -p $(@D)
 	@echo "  BPF   $<"
 	$(Q)$(BPF_CLANG) $(BPF_CFLAGS) -c -o $@ $<
 	-$(Q)llvm-strip -g $@ 2>/dev/null # DWARF only; BTF stays
 
-$(B)/src/bpf/embed.o: src/bpf/embed.S $(B)/src/bpf/owner.bpf.o
+$(B)/src/bpf/embed.o: src/bpf/embed.S $(BPF_OBJ)
 	@echo "  AS    $<"
-	$(Q)$(CC) -DOWNER_BPF_OBJ='"$(B)/src/bpf/owner.bpf.o"' -c -o $@ $<
+	$(Q)$(CC) -DOWNER_BPF_OBJ='"$(B)/src/bpf/owner.bpf.o"' \
+		-DINBOUND_BPF_OBJ='"$(B)/src/bpf/inbound.bpf.o"' -c -o $@ $<
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)

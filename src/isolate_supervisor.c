@@ -310,12 +310,13 @@ static int allow_ioctl(scmp_filter_ctx ctx)
 				SCMP_A1_32(SCMP_CMP_NE, TIOCSTI, 0));
 }
 
-/** allow_bpf - elements of maps that are open already; nothing new for the kernel to run */
+/** allow_bpf - elements of maps and rounds of iterators that are there; nothing new to run */
 static int allow_bpf(scmp_filter_ctx ctx)
 {
 	static const unsigned cmd[] = {
 		BPF_MAP_LOOKUP_ELEM,  BPF_MAP_UPDATE_ELEM,  BPF_MAP_DELETE_ELEM,
 		BPF_MAP_GET_NEXT_KEY, BPF_MAP_LOOKUP_BATCH, BPF_MAP_LOOKUP_AND_DELETE_ELEM,
+		BPF_ITER_CREATE,
 	};
 	int r = 0;
 

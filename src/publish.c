@@ -37,7 +37,7 @@ struct port {
 struct publish {
 	struct port *ports; /* owned */
 	unsigned n, room;
-	bool follow, full_said, stopped;
+	bool follow, given, full_said, stopped;
 	struct addr in4, in6; /* where to, inside; unspecified: the family is absent */
 	uint32_t next_id;
 	uint64_t next_look;
@@ -221,6 +221,7 @@ int publish_give(struct publish **p, const struct listener *l, int fd)
 		close(fd);
 		return -ENOMEM;
 	}
+	(*p)->given = true;
 	*port = (struct port){.l = *l, .fd = fd};
 	if ((*p)->ops.add)
 		(*p)->ops.add((*p)->ops.ctx, &port->l, fd);
@@ -394,7 +395,7 @@ static void settle(struct publish *p, struct owner_db *db)
 
 uint64_t publish_poll(struct publish *p, struct owner_db *db, int diag_fd, uint64_t now)
 {
-	if (!p || p->stopped)
+	if (!p || p->stopped || p->given)
 		return 0;
 	if (now < p->next_look)
 		return p->next_look;

@@ -59,6 +59,7 @@ struct steer {
 	bool keeping;			       /* the plan's keep_nft is in force */
 	uint64_t follow_at, check_at, look_at; /* 0: nothing to do */
 	uint64_t udp_until;		       /* UDP servers of the selected were there lately */
+	unsigned changes, cgroup_changes;      /* how often there were some */
 };
 
 /* --- before anything is changed ------------------------------------------------------ */
@@ -837,6 +838,7 @@ static void follow_cgroups(struct steer *s)
 {
 	int rc = cgroupwatch_serve(s->cgroups, s->nft);
 
+	s->cgroup_changes++;
 	if (rc < 0)
 		log_warn("cgroups can't be followed: %s", strerror(-rc));
 	else if (rc)
@@ -902,6 +904,7 @@ static void hear_routing(struct steer *s, uint64_t now)
 
 	if (what)
 		note(&s->follow_at, now + SETTLE_NS);
+	s->changes += what != 0;
 	if (what & (RTNL_LINK | RTNL_LOST))
 		s->device_gone |= !device_there(s);
 }
@@ -1062,6 +1065,16 @@ int steer_reload(struct steer *s, const struct up_config *next, char *err, size_
 	journal_settle(s->journal, s->rtnl, s->nft, say_undo, NULL);
 	forget_changes(s);
 	return rc;
+}
+
+unsigned steer_changes(const struct steer *s)
+{
+	return s->changes;
+}
+
+unsigned steer_cgroup_changes(const struct steer *s)
+{
+	return s->cgroup_changes;
 }
 
 void steer_status(const struct steer *s, FILE *f)

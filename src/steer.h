@@ -97,6 +97,10 @@ int steer_device(struct steer *s, struct sandbox *sb);
 /** steer_deadline - when steer_serve() is due again, CLOCK_MONOTONIC in ns; never 0 */
 uint64_t steer_deadline(const struct steer *s);
 
+/** steer_changes - goes up when the host's addresses, routes or rules have changed */
+unsigned steer_changes(const struct steer *s);
+/** steer_cgroup_changes - goes up when selected cgroups may have come, gone or been made again */
+unsigned steer_cgroup_changes(const struct steer *s);
 /** steer_status - some lines for people: what is selected, how many connections from before ... */
 void steer_status(const struct steer *s, FILE *f);
 

@@ -29,6 +29,7 @@
 
 #include "control.h"
 #include "hostdns.h"
+#include "inbound.h"
 #include "isolate.h"
 #include "netns.h"
 #include "notify.h"
@@ -61,6 +62,8 @@ struct up {
 	struct sandbox sandbox; /* of which a host needs the device, the resolvers and the MTU */
 	struct plan_dns dns[PLAN_DNS_MAX];
 	struct steer *steer;
+	struct inbound *inbound;	     /* NULL: servers are reached unseen (said) */
+	unsigned changes_seen, cgroups_seen; /* steer's counts as it knows them */
 	struct record *record;
 	struct owner_db *db;
 	struct workerctl *worker;
@@ -88,6 +91,7 @@ static void stop(struct up *u, int status)
 	if (u->phase >= STOPPING)
 		return;
 	notify("STOPPING=1");
+	inbound_steer(u->inbound, 0); /* nobody is to be reset who has just come */
 	u->status = status;
 	u->phase = DONE;
 	if (!workerctl_pid(u->worker))
@@ -112,9 +116,12 @@ static void check_device(struct up *u)
 {
 	int rc = steer_device(u->steer, &u->sandbox);
 
-	if (rc < 0)
+	if (rc < 0) {
 		stop(u, STATUS_FAILED);
-	else if (rc && workerctl_pid(u->worker))
+		return;
+	}
+	inbound_steer(u->inbound, u->sandbox.beside);
+	if (rc && workerctl_pid(u->worker))
 		workerctl_kill(u->worker);
 }
 
@@ -123,6 +130,8 @@ static void worker_ended(struct up *u, int status)
 	const bool lost = u->phase < STOPPING && steer_device(u->steer, &u->sandbox) < 0;
 	int rc = workerctl_ended(u->worker, status, u->phase == STOPPING || lost);
 
+	if (!lost && u->phase < STOPPING) /* the device may be another one */
+		inbound_steer(u->inbound, u->sandbox.beside);
 	if (lost)
 		stop(u, STATUS_FAILED);
 	else if (u->phase == STOPPING) {
@@ -151,6 +160,15 @@ static void reap(struct up *u)
 	}
 }
 
+/** reload_inbound - for the servers of @next; what the kernel does not take is said */
+static void reload_inbound(struct up *u, const struct up_config *next)
+{
+	int rc = inbound_select(u->inbound, next);
+
+	if (rc)
+		log_warn("servers of the new selection are not seen: %s", strerror(-rc));
+}
+
 /** reload - another selection, and the log file anew (it may have been moved away) */
 static void reload(struct up *u)
 {
@@ -172,6 +190,7 @@ static void reload(struct up *u)
 
 			u->next = next;
 			next = old;
+			reload_inbound(u, u->next);
 		}
 		if (next) {
 			config_free_up(next);
@@ -225,8 +244,10 @@ static void answer_status(const struct up *u, const struct control_peer *who, FI
 {
 	fprintf(out, "weir up: process %d, worker %d, %s\n", (int)getpid(),
 		(int)workerctl_pid(u->worker), u->phase == RUNNING ? "running" : "not ready");
-	if (who->full)
-		steer_status(u->steer, out);
+	if (!who->full)
+		return;
+	steer_status(u->steer, out);
+	inbound_status(u->inbound, out);
 }
 
 static void answer_request(void *ctx, const struct control_peer *who, const char *request,
@@ -247,6 +268,8 @@ static int poll_timeout(const struct up *u)
 	const uint64_t now = clock_mono_ns();
 	uint64_t at = steer_deadline(u->steer);
 
+	if (u->inbound)
+		at = MIN(at, inbound_deadline(u->inbound));
 	if (u->deadline)
 		at = MIN(at, u->deadline);
 	if (u->look_at)
@@ -272,7 +295,22 @@ static void deadlines(struct up *u)
 	}
 }
 
-#define POLL_OWN 3
+/** serve_inbound - who listens, and cgroups that steer_serve() has heard of */
+static void serve_inbound(struct up *u)
+{
+	const unsigned changes = steer_changes(u->steer);
+	const unsigned cgroups = steer_cgroup_changes(u->steer);
+
+	if (changes != u->changes_seen)
+		inbound_addresses(u->inbound);
+	if (cgroups != u->cgroups_seen)
+		inbound_cgroups(u->inbound);
+	u->changes_seen = changes;
+	u->cgroups_seen = cgroups;
+	inbound_serve(u->inbound, u->db, u->record);
+}
+
+#define POLL_OWN 4 /* signals, worker, starter, listening sockets */
 
 static void turn(struct up *u)
 {
@@ -280,6 +318,7 @@ static void turn(struct up *u)
 		{.fd = u->sig_fd, .events = POLLIN},
 		{.fd = workerctl_fd(u->worker), .events = workerctl_events(u->worker)},
 		{.fd = workerctl_starter_fd(u->worker), .events = POLLIN},
+		{.fd = inbound_fd(u->inbound), .events = POLLIN},
 	};
 	const int changes = steer_pollfds(u->steer, p + POLL_OWN);
 	const int asking = control_pollfds(u->control, p + POLL_OWN + changes);
@@ -291,6 +330,8 @@ static void turn(struct up *u)
 		workerctl_service(u->worker);
 	if (u->phase < STOPPING && !steer_serve(u->steer, p + POLL_OWN, changes))
 		check_device(u);
+	if (u->phase < STOPPING)
+		serve_inbound(u);
 	if (p[0].revents)
 		read_signals(u);
 	check_worker(u);
@@ -448,6 +489,7 @@ static int open_worker(struct up *u)
 		.diag_fd = u->diag_fd,
 		.user = &u->user,
 		.starter = u->starter,
+		.publish = inbound_publish(u->inbound),
 		.netns_fd = u->home_fd < 0 ? NULL : &u->home_fd,
 	};
 	u->worker = workerctl_new(&u->env);
@@ -457,11 +499,40 @@ static int open_worker(struct up *u)
 	return rc;
 }
 
+/**
+ * open_inbound - not to be had everywhere: then servers are reached as without weir, unseen
+ *
+ * With --netns what the workers send in the selected namespace would be selected itself.
+ */
+static void open_inbound(struct up *u)
+{
+	char err[200] = "switched off";
+	int rc = -EOPNOTSUPP;
+
+	if (select_is_netns(&u->c->select))
+		return;
+	if (!u->c->base.no_bpf)
+		rc = inbound_open(&u->inbound, u->user.uid, err, sizeof(err));
+	if (!rc) {
+		rc = inbound_select(u->inbound, u->c);
+		if (rc)
+			snprintf(err, sizeof(err), "%s", strerror(-rc));
+	}
+	if (!rc)
+		return;
+	log_note("connections to servers of the selected are not seen: %s", err);
+	inbound_close(u->inbound);
+	u->inbound = NULL;
+}
+
+/** steer_in - connections from outside are steered first: their answers will be selected */
 static int steer_in(struct up *u)
 {
 	char err[512] = "";
 	int rc = steer_open(u->steer, &u->sandbox, err, sizeof(err));
 
+	if (!rc)
+		inbound_steer(u->inbound, u->sandbox.beside);
 	if (!rc)
 		rc = steer_select(u->steer, err, sizeof(err));
 	if (rc)
@@ -509,8 +580,10 @@ static int set_up(struct up *u)
 
 	if (!rc)
 		rc = watch_signals(u);
-	if (!rc)
-		rc = steer_in(u);
+	if (rc)
+		return rc;
+	open_inbound(u);
+	rc = steer_in(u);
 	if (!rc)
 		rc = open_owners(u);
 	if (rc)
@@ -560,6 +633,7 @@ static void tear_down(struct up *u)
 	starter_free(u->starter);
 	if (u->steer)
 		take_back(u);
+	inbound_close(u->inbound);
 	close_sandbox(&u->sandbox);
 	owner_db_free(u->db);
 	close_fd(&u->diag_fd);

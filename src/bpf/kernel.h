@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * kernel: the few fields of the kernel's structures that owner.bpf.c reads. Only
- * names and types count: libbpf puts in the running kernel's offsets (CO-RE).
+ * kernel: the few fields of the kernel's structures that owner.bpf.c and inbound.bpf.c read.
+ * Only names and types count: libbpf puts in the running kernel's offsets (CO-RE).
  */
 #ifndef WEIR_BPF_KERNEL_H
 #define WEIR_BPF_KERNEL_H
@@ -32,6 +32,10 @@ struct net {
 	__u64 net_cookie;
 };
 
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
 struct nsproxy {
 	struct net *net_ns;
 };
@@ -45,7 +49,7 @@ typedef struct kuid kgid_t;
 
 struct cred {
 	kuid_t euid;
-	kgid_t egid;
+	kgid_t egid, fsgid;
 };
 
 struct qstr {
@@ -74,6 +78,7 @@ struct path {
 
 struct file {
 	struct path f_path;
+	const struct cred *f_cred;
 };
 
 struct mm_struct {
@@ -85,8 +90,20 @@ struct kernfs_node {
 	__u64 id;
 };
 
+struct cgroup;
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
 struct cgroup {
+	struct cgroup_subsys_state self;
 	struct kernfs_node *kn;
+};
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
 };
 
 struct css_set {
@@ -114,6 +131,10 @@ struct sock_common {
 	__be32 skc_daddr, skc_rcv_saddr;
 	__be16 skc_dport;
 	unsigned short skc_family;
+	volatile unsigned char skc_state;
+	unsigned char skc_ipv6only : 1;
+	int skc_bound_dev_if;
+	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
 };
 
@@ -123,6 +144,7 @@ struct inode {
 
 struct socket {
 	short type;
+	struct file *file;
 };
 
 struct socket_alloc {
@@ -134,11 +156,25 @@ struct sock {
 	struct sock_common __sk_common;
 	struct socket *sk_socket;
 	kuid_t sk_uid;
+	unsigned short sk_protocol;
+	unsigned int sk_mark;
+	struct sock_cgroup_data sk_cgrp_data;
 };
 
 struct inet_sock {
 	struct sock sk;
 	__be16 inet_sport;
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__tcp {
+	struct bpf_iter_meta *meta;
+	struct sock_common *sk_common;
 };
 
 #pragma clang attribute pop
