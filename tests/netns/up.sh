@@ -74,14 +74,14 @@ up_stop() {
 up_down() { in_host "$WEIR" down --runtime-dir "$TMP/run"; }
 
 # flows that the log has: FILTER is a python expression over e (the record), o (its owner)
-logged() { # FILTER
-	python3 - "$TMP/up.json" "$1" <<-'PY'
+logged() { # FILTER [EVENT_TYPE]
+	python3 - "$TMP/up.json" "$1" "${2:-flow}" <<-'PY'
 	import json, sys
 	n = 0
 	for line in open(sys.argv[1]):
 	    e = json.loads(line)
 	    o = e["weir"].get("owner") or {}
-	    if eval(sys.argv[2]):
+	    if e["event_type"] == sys.argv[3] and eval(sys.argv[2]):
 	        n += 1
 	print(n)
 	PY
