@@ -157,6 +157,27 @@ static int scan(struct inbound *in)
 	return rc;
 }
 
+static void make_select(struct inbound_select *out, const struct up_config *c)
+{
+	inbound_select_make(out, &c->select, plan_mark_mask(c), c->link_local_pass);
+}
+
+bool inbound_can_steer(struct inbound *in, const struct up_config *c)
+{
+	static struct inbound_select s; /* large */
+	char text[96];
+
+	if (!in)
+		return false;
+	make_select(&s, c);
+	if (s.obstacle < 0)
+		return true;
+	log_note("connections to servers of the selected are not seen: those of %s can't be told "
+		 "beforehand",
+		 select_text(&c->select.list[s.obstacle], &c->select, text, sizeof(text)));
+	return false;
+}
+
 int inbound_select(struct inbound *in, const struct up_config *c)
 {
 	int rc;
@@ -164,7 +185,9 @@ int inbound_select(struct inbound *in, const struct up_config *c)
 	if (!in)
 		return 0;
 	in->selection = &c->select;
-	inbound_select_make(&in->select, &c->select, plan_mark_mask(c), c->link_local_pass);
+	make_select(&in->select, c);
+	if (in->select.obstacle >= 0)
+		in->select.all = 0;
 	publish_peer_ports(in->publish, in->select.ports.lo, in->select.ports.hi);
 	rc = inbound_bpf_select(in->bpf, &in->select);
 	memset(in->ids, 0, sizeof(in->ids));
@@ -270,7 +293,7 @@ uint64_t inbound_deadline(const struct inbound *in)
 
 void inbound_status(const struct inbound *in, FILE *f)
 {
-	if (in)
+	if (in && in->select.all)
 		fprintf(f, "inbound: connections to %u listening address%s come by weir\n",
 			in->open, in->open == 1 ? "" : "es");
 	else

@@ -36,7 +36,17 @@ void inbound_close(struct inbound *in);
 /** inbound_publish - the sockets, for workerctl; borrowed, NULL without @in */
 struct publish *inbound_publish(const struct inbound *in);
 
-/** inbound_select - steer for the servers of @c's selection from now on; 0 or -errno */
+/**
+ * inbound_can_steer - can connections to all servers of @c's selection be steered?
+ *
+ * All or none: weir's rules have to know. False without @in, too; else why not is said.
+ */
+bool inbound_can_steer(struct inbound *in, const struct up_config *c);
+/**
+ * inbound_select - steer for the servers of @c's selection, if that can be, from now on
+ *
+ * 0 or -errno.
+ */
 int inbound_select(struct inbound *in, const struct up_config *c);
 /** inbound_steer - begin, or the device is another one; @tun 0: stop */
 int inbound_steer(struct inbound *in, unsigned tun);

@@ -12,17 +12,32 @@ _Static_assert(SELECT_CGROUPS_MAX <= IB_CGROUPS_MAX, "every cgroup has its place
 
 /* --- which selectors ---------------------------------------------------------------------- */
 
-/** can_steer - leaving aside excepted ports */
-static bool can_steer(const struct selector *sel)
+static bool takes_tcp(const struct selector *sel)
 {
-	if (sel->kind == SELECT_NETNS || sel->kind == SELECT_MARK || sel->narrow.n_ports)
-		return false;
 	if (sel->narrow.protos && !(sel->narrow.protos & SELECT_TCP))
 		return false;
 	for (unsigned i = 0; i < sel->n_excepts; i++)
 		if (sel->excepts[i].kind == EXCEPT_PROTO && sel->excepts[i].proto & SELECT_TCP)
 			return false;
 	return true;
+}
+
+/** can_follow - leaving aside excepted ports */
+static bool can_follow(const struct selector *sel)
+{
+	for (unsigned i = 0; i < sel->n_excepts; i++)
+		if (sel->excepts[i].kind == EXCEPT_CGROUP)
+			return false;
+	return sel->kind != SELECT_NETNS && sel->kind != SELECT_MARK &&
+	       sel->kind != SELECT_CGROUP && !sel->narrow.n_ports;
+}
+
+static bool excepts_ports(const struct selector *sel)
+{
+	for (unsigned i = 0; i < sel->n_excepts; i++)
+		if (sel->excepts[i].kind == EXCEPT_PORT)
+			return true;
+	return false;
 }
 
 static bool excepts_port(const struct selector *sel, unsigned port)
@@ -64,16 +79,17 @@ static bool choose_ports(struct inbound_select *o, const struct selection *s)
 
 static void choose_selectors(struct inbound_select *o, const struct selection *s)
 {
+	bool short_of_ports;
+
 	for (unsigned i = 0; i < s->n; i++)
-		if (can_steer(&s->list[i]))
+		if (takes_tcp(&s->list[i]))
 			o->all |= 1ULL << i;
-	if (choose_ports(o, s))
-		return;
-	for (unsigned i = 0; i < s->n; i++)
-		for (unsigned k = 0; k < s->list[i].n_excepts; k++)
-			if (s->list[i].excepts[k].kind == EXCEPT_PORT)
-				o->all &= ~(1ULL << i);
-	choose_ports(o, s);
+	short_of_ports = !choose_ports(o, s);
+	o->obstacle = -1;
+	for (unsigned i = 0; i < s->n && o->obstacle < 0; i++)
+		if (o->all >> i & 1 &&
+		    (!can_follow(&s->list[i]) || (short_of_ports && excepts_ports(&s->list[i]))))
+			o->obstacle = (int)i;
 }
 
 /* --- whose sockets --------------------------------------------------------------------------- */

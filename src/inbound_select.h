@@ -3,9 +3,11 @@
  * inbound_select: a selection as the programs of src/bpf/inbound.bpf.c read it: which sockets that
  * wait for peers are meant, and by which peers. Pure.
  *
- * Steered is what weir's rules bring back: a server's answer that is not selected would leave by
- * another way than the connection came. So the narrowings and exceptions of a selector hold for its
- * servers' answers, whose destination is the peer.
+ * Steered is what weir's rules bring back, no more and no less: a server's answer that is not
+ * selected would leave by another way than the connection came, and one that is selected has no
+ * other way than weir. So the narrowings and exceptions of a selector hold for its servers'
+ * answers, whose destination is the peer; and where one selector can't be followed, nothing is
+ * steered.
  */
 #ifndef WEIR_INBOUND_SELECT_H
 #define WEIR_INBOUND_SELECT_H
@@ -28,7 +30,8 @@ struct inbound_peer {
 /**
  * struct inbound_select - bits are numbers of selectors; large, so not on a stack
  * @cgroups: for each of the selection's cgroups
- * @all: selectors that can steer at all
+ * @all: selectors that steer: those of TCP
+ * @obstacle: the first one that takes TCP and can't be followed; -1: none, so all is well
  * @ports: those that a peer may have as the server sees it; no selector excepts one of them
  */
 struct inbound_select {
@@ -39,6 +42,7 @@ struct inbound_select {
 	struct inbound_peer peers[IB_PREFIXES_MAX];
 	unsigned n_peers;
 	uint64_t all;
+	int obstacle;
 	struct port_range ports;
 };
 
@@ -47,8 +51,9 @@ struct inbound_select {
  * @own_marks: bits of a mark that are weir's own
  * @link_local_pass: what stays on the link is not selected
  *
- * Left out are --netns, --mark (an answer's mark may be anything), what is narrowed to other
- * protocols or to ports, and exceptions of so many ports that none are left for peers.
+ * Can't be followed: --netns; --mark (what mark an answer has shows when it is sent); cgroups, also
+ * excepted ones (the first answer is none of the cgroup's in nftables' eyes); what is narrowed to
+ * ports (of the peers, here); and exceptions of so many ports that none are left for peers.
  */
 void inbound_select_make(struct inbound_select *out, const struct selection *s, uint32_t own_marks,
 			 bool link_local_pass);

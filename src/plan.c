@@ -1129,13 +1129,23 @@ static bool is_guarded_by_owner(const struct making *m, unsigned i)
 	return is_closed(m, i) && !uses_any_cgroup(&m->s->list[i]);
 }
 
-/** put_remember - of what goes by weir0: the connections of the selected; more than fit are dropped
+/** steers_answers - has table weir to bring answers back that the guard would let pass? */
+static bool steers_answers(const struct making *m)
+{
+	return m->in->steered && learns_answers(m);
+}
+
+/**
+ * put_remember - of what goes by weir0: the connections of the selected; more than fit are dropped
+ *
+ * Also those that were taken over: until the server's program has accepted one, its socket has no
+ * owner.
  */
 static void put_remember(struct making *m, FILE *f)
 {
 	fputs("\tchain remember {\n\t\tmeta l4proto != tcp return\n\t\t", f);
 	put_has(m, f, "meta", PLAN_MARK_REPLY);
-	fputs("return\n", f);
+	fprintf(f, "%sreturn\n", steers_answers(m) ? NO_ANSWERS " " : "");
 	for (unsigned v6 = 0; v6 < 2; v6++)
 		fprintf(f, "\t\tupdate @ours%c { %s } return\n", family_of(v6), tuple[v6]);
 	fputs("\t\tcounter drop\n\t}\n", f);
@@ -1320,9 +1330,12 @@ static void put_answers(struct making *m, FILE *f)
 	put_worker_returns(m, f);
 	fputs("\t\t", f);
 	put_set(m, f, "meta", PLAN_MARK_REPLY);
-	fputs("\n\t}\n", f);
+	fputs("\n", f);
+	for (unsigned v6 = 0; v6 < 2 && which_has(m, is_marked_open, -1); v6++)
+		fprintf(f, "\t\tupdate @ours%c { %s }\n", family_of(v6), tuple[v6]);
+	fputs("\t}\n", f);
 	put_selectors(m, f, "answer", false, is_any, "goto answer");
-	fputs("\tchain answers {\n\t\ttype filter hook output priority -151; policy accept;\n"
+	fputs("\tchain answers {\n\t\ttype route hook output priority -151; policy accept;\n"
 	      "\t\t" NO_ANSWERS " return\n",
 	      f);
 	put_jumps(m, f, "answer", is_any);
@@ -1337,7 +1350,7 @@ static void put_table(struct making *m, FILE *f)
 		put_open_output(m, f);
 	if (m->in->n_dns)
 		put_dns(m, f);
-	if (m->in->steered && learns_answers(m))
+	if (steers_answers(m))
 		put_answers(m, f);
 	fprintf(f,
 		"}\ntable netdev " PLAN_TABLE " {\n\tchain reply {\n"

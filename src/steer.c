@@ -1028,12 +1028,14 @@ static int put_in_place(struct steer *s, const struct up_config *before, char *e
 	return rc;
 }
 
-int steer_reload(struct steer *s, const struct up_config *next, char *err, size_t errsize)
+int steer_reload(struct steer *s, const struct up_config *next, bool steered, char *err,
+		 size_t errsize)
 {
 	const struct up_config *before = s->sc.up;
 	struct plan *old = s->plan;
 	struct cgroupwatch *old_cgroups = s->cgroups;
 	const char *differs = same_frame(before, next);
+	const bool was_steered = s->steered;
 	int rc;
 
 	*err = 0;
@@ -1042,6 +1044,7 @@ int steer_reload(struct steer *s, const struct up_config *next, char *err, size_
 		return -EINVAL;
 	}
 	s->sc.up = next;
+	s->steered = steered;
 	s->cgroups = NULL;
 	rc = make_plan(s, err, errsize);
 	if (!rc)
@@ -1053,6 +1056,7 @@ int steer_reload(struct steer *s, const struct up_config *next, char *err, size_
 		s->plan = old;
 		s->cgroups = old_cgroups;
 		s->sc.up = before;
+		s->steered = was_steered;
 		if (!*err)
 			snprintf(err, errsize, "%s", strerror(-rc));
 		if (put_in_place(s, next, again, sizeof(again)))

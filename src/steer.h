@@ -62,10 +62,12 @@ int steer_guard(struct steer *s, char *err, size_t errsize);
 /**
  * steer_reload - another selection in the place of the one in force, with no moment without a guard
  * @next: borrowed from now on, unless it fails
+ * @steered: as steer_steered() says, now
  *
  * 0, or -errno with a line in @err: the old one goes on. What both select keeps its connections.
  */
-int steer_reload(struct steer *s, const struct up_config *next, char *err, size_t errsize);
+int steer_reload(struct steer *s, const struct up_config *next, bool steered, char *err,
+		 size_t errsize);
 /** steer_undo - everything, or all but the guard; returns 0 or the first error (said) */
 int steer_undo(struct steer *s, bool keep_guard);
 /** steer_inherited - a guard was in force already before we came: a lock-down, or a crash */

@@ -160,13 +160,39 @@ static void reap(struct up *u)
 	}
 }
 
-/** reload_inbound - for the servers of @next; what the kernel does not take is said */
-static void reload_inbound(struct up *u, const struct up_config *next)
+/** follow_inbound - steer for the servers of @c; what the kernel does not take is said */
+static void follow_inbound(struct up *u, const struct up_config *c)
 {
-	int rc = inbound_select(u->inbound, next);
+	int rc = inbound_select(u->inbound, c);
 
 	if (rc)
-		log_warn("servers of the new selection are not seen: %s", strerror(-rc));
+		log_warn("connections to servers of the selection do not arrive: %s",
+			 strerror(-rc));
+}
+
+/**
+ * reload_selection - @next in the place of the one in force
+ *
+ * 0: @next is ours; else -errno with a line in @err. Nothing may be steered whose answers the new
+ * rules will not bring back.
+ */
+static int reload_selection(struct up *u, struct up_config *next, char *err, size_t errsize)
+{
+	const bool steered = inbound_can_steer(u->inbound, next);
+	struct up_config *old = u->next;
+	int rc;
+
+	if (!steered)
+		follow_inbound(u, next);
+	rc = steer_reload(u->steer, next, steered, err, errsize);
+	if (!rc)
+		u->next = next;
+	follow_inbound(u, u->next ? u->next : u->c);
+	if (rc || !old)
+		return rc;
+	config_free_up(old);
+	free(old);
+	return 0;
 }
 
 /** reload - another selection, and the log file anew (it may have been moved away) */
@@ -184,15 +210,8 @@ static void reload(struct up *u)
 		log_error("%s (the old file is still written)", err);
 	rc = u->reparse(u->reparse_ctx, &next, err, sizeof(err));
 	if (!rc) {
-		rc = steer_reload(u->steer, next, err, sizeof(err));
-		if (!rc) {
-			struct up_config *old = u->next;
-
-			u->next = next;
-			next = old;
-			reload_inbound(u, u->next);
-		}
-		if (next) {
+		rc = reload_selection(u, next, err, sizeof(err));
+		if (rc) {
 			config_free_up(next);
 			free(next);
 		}
@@ -529,8 +548,11 @@ static void open_inbound(struct up *u)
 static int steer_in(struct up *u)
 {
 	char err[512] = "";
-	int rc = steer_open(u->steer, &u->sandbox, err, sizeof(err));
+	int rc =
+		inbound_can_steer(u->inbound, u->c) ? steer_steered(u->steer, err, sizeof(err)) : 0;
 
+	if (!rc)
+		rc = steer_open(u->steer, &u->sandbox, err, sizeof(err));
 	if (!rc)
 		inbound_steer(u->inbound, u->sandbox.beside);
 	if (!rc)
@@ -705,6 +727,26 @@ static int enter_netns(struct up *u)
 	return rc;
 }
 
+/** print_plan - for --dry-run; only root can find out whether connections could be steered */
+static int print_plan(struct up *u)
+{
+	char err[512] = "";
+	int rc = 0;
+
+	if (!geteuid())
+		open_inbound(u);
+	if (inbound_can_steer(u->inbound, u->c))
+		rc = steer_steered(u->steer, err, sizeof(err));
+	inbound_close(u->inbound);
+	u->inbound = NULL;
+	if (rc) {
+		log_error("%s", err);
+		return STATUS_FAILED;
+	}
+	steer_print(u->steer, stdout);
+	return 0;
+}
+
 /** act - in the place where it is to be done */
 static void act(struct up *u)
 {
@@ -744,8 +786,7 @@ int up_run(const struct up_config *c, up_reparse_fn *reparse, void *ctx)
 	capture_dns(&u);
 	if ((c->dry_run || !enter_netns(&u)) && !plan_in(&u)) {
 		if (c->dry_run) {
-			steer_print(u.steer, stdout);
-			u.status = 0;
+			u.status = print_plan(&u);
 		} else {
 			act(&u);
 		}

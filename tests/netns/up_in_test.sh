@@ -290,7 +290,10 @@ narrowed() { # NAME SEEN(yes|no) ADDR OPTIONS...: of a server at port 8061
 	rm -f "$TMP/up.json"
 }
 
+not_up() { ! kill -0 $UP_PID 2>/dev/null || up_stop; }
+
 narrowings() {
+	not_up
 	server $ALICE - "::|8061"
 	rm -f "$TMP/up.json"
 	narrowed "--to the client's network" yes $HOST4 --user $ALICE --to 10.78.0.0/16
@@ -305,12 +308,15 @@ narrowings() {
 	narrowed "--group" yes $HOST4 --group $ALICE
 	narrowed "another group" no $HOST4 --group $CAROL
 	narrowed "--all" yes $HOST6 --all
+	narrowed "--all, fail-open" yes $HOST4 --all --fail-open
+	narrowed "root and somebody else" yes $HOST4 --user 0 --user $ALICE
 	narrowed "--all but this one" no $HOST4 --all --except user=$ALICE
 	narrowed "--mark" no $HOST4 --mark 7
 	narrowed "--no-bpf" no $HOST4 --no-bpf --user $ALICE
 }
 
 reloaded() {
+	not_up
 	server $ALICE - "::|8071"
 	server $BOB - "::|8072"
 	printf 'user = %s\n' $BOB >"$TMP/weir.conf"
@@ -339,7 +345,7 @@ host_state >"$TMP/state"
 for step in ${ONLY:-fidelity before_and_after kinds others bulk ssh_server deaths narrowings reloaded}; do
 	$step
 done
-kill -0 $UP_PID 2>/dev/null && up_stop
+not_up
 up_down >/dev/null 2>&1
 host_state >"$TMP/after"
 is "nothing is left" "$(diff "$TMP/state" "$TMP/after")" ""

@@ -105,7 +105,7 @@ static uint64_t from(const char *peer)
 
 static bool steered(struct sock k, const char *peer)
 {
-	return taken_by(&k) & o.all & from(peer);
+	return o.obstacle < 0 && taken_by(&k) & o.all & from(peer);
 }
 
 #define V4 "198.51.100.7"
@@ -127,14 +127,13 @@ static const struct {
 	{"user:1000-1999 except:user=1500 user:1500", {1500, 5, 0, -1}, V4, true},
 	{"user:1000 except:group=7", {1000, 7, 0, -1}, V4, false},
 	{"user:1000 except:group=7", {1000, 8, 0, -1}, V4, true},
-	{"user:1000 except:cgroup=/a", {1000, 8, 0, 0}, V4, false},
+	{"user:1000 except:cgroup=/a", {1000, 8, 0, -1}, V4, false},
 	{"user:1000 except:mark=1/1", {1000, 8, 3, -1}, V4, false},
 	{"user:1000 except:mark=1/1", {1000, 8, 2, -1}, V4, true},
 	{"user:1000 except:mark=5", {1000, 8, 5 | OWN_MARKS, -1}, V4, false},
 	{"group:7", {1, 7, 0, -1}, V6, true},
 	{"group:7", {7, 1, 0, -1}, V6, false},
-	{"cgroup:/a cgroup:/b", {1, 1, 0, 1}, V4, true},
-	{"cgroup:/a", {1, 1, 0, -1}, V4, false},
+	{"cgroup:/a cgroup:/b", {1, 1, 0, 1}, V4, false},
 	{"all", {0, 0, 0, -1}, V6, true},
 	{"all except:user=0", {0, 0, 0, -1}, V4, false},
 	{"mark:7", {1, 1, 7, -1}, V4, false},
@@ -144,7 +143,11 @@ static const struct {
 	{"user:1000 except:proto=tcp", {1000, 1, 0, -1}, V4, false},
 	{"user:1000 except:proto=icmp", {1000, 1, 0, -1}, V4, true},
 	{"user:1000 port:443", {1000, 1, 0, -1}, V4, false},
-	{"user:1000 port:443 user:1000 proto:tcp", {1000, 1, 0, -1}, V4, true},
+	/* one that can't be followed is one too many, unless it is not about TCP */
+	{"user:1001 port:443 user:1000", {1000, 1, 0, -1}, V4, false},
+	{"user:1000 mark:7", {1000, 1, 0, -1}, V4, false},
+	{"user:1000 mark:7 proto:udp", {1000, 1, 0, -1}, V4, true},
+	{"user:1001 port:443 proto:udp user:1000", {1000, 1, 0, -1}, V4, true},
 	{"user:1000 to:198.51.100.0/24", {1000, 1, 0, -1}, V4, true},
 	{"user:1000 to:198.51.101.0/24", {1000, 1, 0, -1}, V4, false},
 	{"user:1000 to:198.51.100.0/24", {1000, 1, 0, -1}, V6, false},
@@ -166,7 +169,7 @@ static const struct {
 	{"user:1000", {1000, 1, 0, -1}, "169.254.1.1", true},
 	{"user:1000 except:port=22", {1000, 1, 0, -1}, V4, true},
 	{"user:1000 except:port=1-65535", {1000, 1, 0, -1}, V4, false},
-	{"user:1000 except:port=1-65535 user:1000-1001", {1000, 1, 0, -1}, V4, true},
+	{"user:1000 user:1001 except:port=1-65535", {1000, 1, 0, -1}, V4, false},
 };
 
 static void ports(void)
@@ -182,9 +185,8 @@ static void ports(void)
 		{"user:1 except:port=8080", 8081, INBOUND_PORT_HI},
 		{"user:1 except:port=30000-30005", INBOUND_PORT_LO, 29999},
 		{"user:1 except:port=8080 user:2 except:port=20000-40000", 8081, 19999},
-		/* one that can't steer does not count, with its port or without */
+		/* what is not about TCP does not count */
 		{"user:1 proto:udp except:port=8080", INBOUND_PORT_LO, INBOUND_PORT_HI},
-		{"user:1 except:port=1-65535", INBOUND_PORT_LO, INBOUND_PORT_HI},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -219,6 +221,8 @@ int main(void)
 		       "%s: uid %u, from %s: %s", cases[i].options, cases[i].sock.uid,
 		       cases[i].peer, cases[i].want ? "steered" : "left alone");
 	}
+	parse("user:1 user:2 mark:7 port:5");
+	tap_is(o.obstacle, 2, "the first that can't be followed is named");
 	link_local_pass = true;
 	parse("user:1000");
 	tap_ok(!steered((struct sock){.uid = 1000, .cgroup = -1}, "169.254.1.1"),

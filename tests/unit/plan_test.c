@@ -446,9 +446,15 @@ static void test_cost(void)
 	       "what goes by mark needs it always");
 	make("--all");
 	tap_ok(strstr(plan.guard_nft, "goto pass_answer\n") &&
-		       strstr(plan.nft, "chain answers {\n\t\ttype filter hook output priority "
+		       strstr(plan.nft, "chain answers {\n\t\ttype route hook output priority "
 					"-151"),
 	       "root's servers answer after a crash, by weir0 before it");
+	tap_ok(strstr(plan.guard_nft, "0x30000000 tcp flags & (syn | ack) != syn | ack return\n"),
+	       "... and are remembered for what has no owner yet");
+	make("--all --fail-open");
+	tap_ok(strstr(plan.nft, "update @ours4") < strstr(plan.nft, "chain answers") &&
+		       strstr(strstr(plan.nft, "chain answer {"), "update @ours6"),
+	       "... by the open one's table, too");
 	in.steered = false;
 	make("--all");
 	tap_ok(!strstr(plan.nft, "chain answers"), "... where that takes them over");
