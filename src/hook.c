@@ -113,6 +113,27 @@ const struct hook_stats *hook_chain_stats(const struct hook_chain *c, unsigned k
 	return k < c->n ? c->hook[k]->stats : NULL;
 }
 
+uint64_t hook_chain_calls(const struct hook_chain *c)
+{
+	uint64_t calls = 0;
+
+	for (unsigned k = 0; k < c->n; k++)
+		calls += c->hook[k]->stats->calls;
+	return calls;
+}
+
+void hook_chain_refresh(struct hook_chain *c)
+{
+	for (unsigned k = 0; k < c->n; k++) {
+		const struct weir_hook_ref *e = c->hook[k];
+		char line[sizeof(e->stats->line)] = "";
+
+		if (e->hook.report)
+			e->hook.report(e->state, line, sizeof(line));
+		memcpy(e->stats->line, line, sizeof(line));
+	}
+}
+
 static void report_one(const struct weir_hook_ref *e, void (*fn)(void *ctx, const char *line),
 		       void *ctx)
 {

@@ -92,14 +92,19 @@ struct hook_env {
 	void (*watch_stop)(struct weir_watch *w);
 	int (*open)(void *ctx, unsigned hook, const char *path, int flags,
 		    void (*fn)(void *arg, int fd), void *arg);
+	struct hook_stats *stats; /* HOOK_CHAIN_MAX of them, zeroed; NULL: the chain's own */
 	size_t limit, total;
 	bool check; /* hooks are loaded and configured to see whether they can be: not ready() */
 	void *ctx;
 };
 
-/** struct hook_stats - of one hook, since the start; plain data, may lie in shared memory */
+/**
+ * struct hook_stats - of one hook, since the start; plain data, may lie in shared memory
+ * @line: its report, see hook_chain_refresh()
+ */
 struct hook_stats {
 	char name[32];
+	char line[200];
 	uint64_t flows, calls, bytes, ns;
 	uint64_t holds, pends, edits, errors, over_budget, out_of_range;
 };
@@ -141,6 +146,10 @@ void hook_chain_reload(struct hook_chain *c);
 const struct hook_stats *hook_chain_stats(const struct hook_chain *c, unsigned k);
 /** hook_chain_bytes - what the chain keeps, of all flows */
 size_t hook_chain_bytes(const struct hook_chain *c);
+/** hook_chain_calls - of all hooks: whether something has changed */
+uint64_t hook_chain_calls(const struct hook_chain *c);
+/** hook_chain_refresh - ask each hook for its line */
+void hook_chain_refresh(struct hook_chain *c);
 /** hook_chain_report - call @fn with one line for each hook that has something to say */
 void hook_chain_report(struct hook_chain *c, void (*fn)(void *ctx, const char *line), void *ctx);
 

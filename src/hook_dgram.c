@@ -4,8 +4,9 @@
  *
  * One that every hook lets pass at once never waits here. When a hook pends, or the gate is closed,
  * a copy waits in the flow's queue with the stage that it has come to, and so do those that
- * come after it: each may go as far as the one before it, so the hooks in front of the gate see
- * a second datagram while the first one waits behind them, and none overtakes another.
+ * come after it: each may go as far as the one before it (what stops that one stops all), so the
+ * hooks in front of the gate see a second datagram while the first one waits behind them. Only the
+ * oldest leaves the queue, so none overtakes another.
  */
 #include "hook_impl.h"
 
@@ -100,14 +101,14 @@ static int ask(struct flow_hooks *h, unsigned k, enum hook_dir dir, struct hook_
 }
 
 /**
- * walk - @d from hook *@k on, but not past hook @until
+ * walk - @d from hook *@k on
  *
- * 0: it has got there; HOOK_PEND: it waits before hook *@k; HOOK_DROP, HOOK_BLOCK.
+ * 0: past all; HOOK_PEND: it waits before hook *@k; HOOK_DROP, HOOK_BLOCK.
  */
-static int walk(struct flow_hooks *h, unsigned *k, unsigned until, enum hook_dir dir,
-		struct hook_dgram *d, struct hook_buf *scratch)
+static int walk(struct flow_hooks *h, unsigned *k, enum hook_dir dir, struct hook_dgram *d,
+		struct hook_buf *scratch)
 {
-	for (; *k < until; ++*k) {
+	for (; *k < h->chain->n; ++*k) {
 		int verdict;
 
 		if (h->gated && *k == h->chain->gate)
@@ -134,7 +135,7 @@ int hook_chain_datagram(struct hook_chain *c, struct flow *f, enum hook_dir dir,
 	if (!h || !h->opened || h->blocked)
 		return HOOK_BLOCK;
 	if (!h->queue[dir].n) {
-		rc = walk(h, &k, c->n, dir, d, &c->scratch);
+		rc = walk(h, &k, dir, d, &c->scratch);
 		if (rc != HOOK_PEND)
 			return rc;
 	}
@@ -165,16 +166,16 @@ static struct hook_held *held_edited(struct flow_hooks *h, enum hook_dir dir,
 }
 
 /**
- * push_on - one that waits, up to hook @until
+ * push_on - one that waits, as far as it goes
  *
  * Returns 0 and *@held where it stays in the queue, HOOK_DROP when it is gone, HOOK_BLOCK.
  */
-static int push_on(struct flow_hooks *h, enum hook_dir dir, unsigned until, struct hook_held **held)
+static int push_on(struct flow_hooks *h, enum hook_dir dir, struct hook_held **held)
 {
 	struct hook_held *was = *held;
 	struct hook_buf scratch = {NULL};
 	struct hook_dgram d = was->d;
-	int verdict = walk(h, &was->stage, until, dir, &d, &scratch);
+	int verdict = walk(h, &was->stage, dir, &d, &scratch);
 
 	if (verdict == HOOK_BLOCK) {
 		hook_buf_free(&scratch);
@@ -203,34 +204,40 @@ static void give(struct flow_hooks *h, enum hook_dir dir, struct hook_held *held
 	*d = held->d;
 }
 
+static bool passed(const struct flow_hooks *h, const struct hook_held *held)
+{
+	const unsigned n = h->chain->n;
+
+	return held->stage == n && !(h->gated && h->chain->gate == n);
+}
+
 int hook_chain_next_datagram(struct flow *f, enum hook_dir dir, struct hook_dgram *d)
 {
 	struct flow_hooks *h = f->hookdata;
-	struct hook_held *held, *after, *before = NULL;
-	unsigned n;
+	struct hook_held *held, *after;
+	bool first = true;
 
 	if (hook_indifferent(f))
 		return 0;
 	if (!h || !h->opened || h->blocked)
 		return HOOK_BLOCK;
-	n = h->chain->n;
 	free(h->given);
 	h->given = NULL;
 	for (held = TAILQ_FIRST(&h->queue[dir].list); held; held = after) {
 		int rc;
 
 		after = TAILQ_NEXT(held, next);
-		rc = push_on(h, dir, before ? before->stage : n, &held);
+		rc = push_on(h, dir, &held);
 		if (rc == HOOK_BLOCK)
 			return HOOK_BLOCK;
 		if (rc == HOOK_DROP)
 			continue;
-		if (!before && held->stage == n && !(h->gated && h->chain->gate == n)) {
+		if (first && passed(h, held)) {
 			give(h, dir, held, d);
 			hook_settle(h);
 			return 1;
 		}
-		before = held;
+		first = false;
 	}
 	hook_settle(h);
 	return 0;

@@ -253,7 +253,7 @@ int hook_chain_add_hook(struct hook_chain *c, const struct weir_hook *hook, cons
 		return -ENOMEM;
 	e->chain = c;
 	e->index = c->n;
-	e->stats = &e->own_stats;
+	e->stats = c->env.stats ? &c->env.stats[c->n] : &e->own_stats;
 	e->budget = BUDGET_DEFAULT;
 	rc = take_copy(hook, &e->hook, err, errsize);
 	if (!rc) {

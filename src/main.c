@@ -210,8 +210,8 @@ static int cmd_up(int argc, char **argv)
 	return r;
 }
 
-/** cmd_flows - the live flows of a running instance, as JSON lines */
-static int cmd_flows(int argc, char **argv)
+/** ask - a running instance, one or that of --instance PID */
+static int ask(int argc, char **argv)
 {
 	char err[256];
 	pid_t instance = 0;
@@ -221,9 +221,9 @@ static int cmd_flows(int argc, char **argv)
 	else if (argc == 2 && !strncmp(argv[1], "--instance=", 11))
 		instance = pid_of(argv[1] + 11);
 	if (argc != 1 && !instance)
-		die(STATUS_USAGE,
-		    "flows takes nothing but --instance PID, the number of a process");
-	if (control_ask(instance, "flows", stdout, err, sizeof(err)))
+		die(STATUS_USAGE, "%s takes nothing but --instance PID, the number of a process",
+		    argv[0]);
+	if (control_ask(instance, argv[0], stdout, err, sizeof(err)))
 		die(1, "%s", err);
 	return 0;
 }
@@ -252,7 +252,9 @@ static const struct command {
 	{"down", "[--after-crash] [--runtime-dir DIR]",
 	 "end `weir up`, and undo all that it, or one that was killed, has changed", cmd_down},
 	{"flows", "[--instance PID]",
-	 "print the live flows of a running weir, one JSON object a line", cmd_flows},
+	 "print the live flows of a running weir, one JSON object a line", ask},
+	{"hooks", "[--instance PID]",
+	 "print what the hooks of a running weir were called for, and how long that took", ask},
 	{"check", "[--flow 'FIELD=VALUE...'] FILE",
 	 "explain the rules of FILE, or which of them decides about a flow", check_run},
 	{"doctor", "", "say what this machine allows, and what to change", cmd_doctor},

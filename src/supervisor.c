@@ -433,6 +433,8 @@ static void answer_request(void *ctx, const struct control_peer *who, const char
 	(void)who; /* ourselves, or root */
 	if (!strcmp(request, "flows"))
 		workerctl_flows(s->worker, NULL, out);
+	else if (!strcmp(request, "hooks"))
+		workerctl_hooks(s->worker, out);
 	else
 		fprintf(out, "error: no such request\n");
 }

@@ -276,6 +276,8 @@ static void answer_request(void *ctx, const struct control_peer *who, const char
 
 	if (!strcmp(request, "flows"))
 		workerctl_flows(u->worker, who->full ? NULL : &who->uid, out);
+	else if (!strcmp(request, "hooks") && who->full)
+		workerctl_hooks(u->worker, out);
 	else if (!strcmp(request, "status"))
 		answer_status(u, who, out);
 	else

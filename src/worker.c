@@ -324,6 +324,7 @@ static void arm_ipc(struct worker *w)
 static void end_turn(struct worker *w)
 {
 	w->more = intercept_turn_end(&w->ic);
+	workerhooks_turn(&w->hooks);
 	check_drained(w);
 	flush_queries(w);
 	outbox_flush(w->outbox);
@@ -525,7 +526,7 @@ static int make_tables(struct worker *w)
 		.flow_opened = flow_opened,
 		.ctx = w,
 	};
-	workerhooks_init(&w->hooks, r, &w->loop, &w->rearmed);
+	workerhooks_init(&w->hooks, r, &w->loop, &w->rearmed, a->shared_hooks);
 	he = workerhooks_env(&w->hooks);
 	r->hooks = hook_chain_new(&he);
 	w->owners = owner_cache_new();

@@ -8,6 +8,7 @@
 #define WEIR_WORKER_H
 
 #include "config.h"
+#include "hook.h"
 #include "isolate.h"
 #include "sandbox.h"
 
@@ -18,6 +19,7 @@ struct worker_args {
 	int cwd_fd;	    /* where weir was started: paths of hooks are relative to it; or -1 */
 	void *shared_flows; /* flow_table_shared_size(cfg->max_flows) bytes */
 	void *shared_names; /* names_shared_size(WORKER_NAMES_MAX) bytes */
+	struct hook_stats *shared_hooks; /* HOOK_CHAIN_MAX of them */
 	const struct isolate_user *user; /* NULL: stay who we are */
 	bool tell_open;			 /* IPC_FLOW_OPEN wanted */
 };

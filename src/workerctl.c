@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -47,6 +48,7 @@ struct waiting {
 struct workerctl {
 	struct workerctl_env env;
 	void *flows, *names; /* shared with the worker */
+	struct hook_stats *hooks;
 	size_t flows_size, names_size;
 	pid_t pid;
 	int ipc_fd;
@@ -86,7 +88,8 @@ struct workerctl *workerctl_new(const struct workerctl_env *env)
 	w->names_size = names_shared_size(WORKER_NAMES_MAX);
 	w->flows = map_shared(w->flows_size);
 	w->names = map_shared(w->names_size);
-	if (!w->flows || !w->names) {
+	w->hooks = map_shared(HOOK_CHAIN_MAX * sizeof(*w->hooks));
+	if (!w->flows || !w->names || !w->hooks) {
 		workerctl_free(w);
 		return NULL;
 	}
@@ -130,6 +133,8 @@ void workerctl_free(struct workerctl *w)
 		munmap(w->flows, w->flows_size);
 	if (w->names)
 		munmap(w->names, w->names_size);
+	if (w->hooks)
+		munmap(w->hooks, HOOK_CHAIN_MAX * sizeof(*w->hooks));
 	free(w);
 }
 
@@ -148,6 +153,7 @@ static _Noreturn void worker_child(const struct workerctl *w, int ipc_fd)
 		.cwd_fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC),
 		.shared_flows = w->flows,
 		.shared_names = w->names,
+		.shared_hooks = w->hooks,
 		.user = w->env.user,
 		.tell_open = w->env.cfg->live,
 	};
@@ -178,6 +184,7 @@ static void fresh(struct workerctl *w)
 		memset(w->flows, 0, w->flows_size);
 	if (madvise(w->names, w->names_size, MADV_REMOVE))
 		memset(w->names, 0, w->names_size);
+	memset(w->hooks, 0, HOOK_CHAIN_MAX * sizeof(*w->hooks));
 	w->ready = w->drained = false;
 }
 
@@ -534,6 +541,37 @@ void workerctl_flows(const struct workerctl *w, const uid_t *only, FILE *out)
 		if (line)
 			fprintf(out, "%s\n", line);
 		free(line);
+	}
+}
+
+/** take_stats - a copy whose texts end: the worker may be what it should not be */
+static struct hook_stats take_stats(const struct workerctl *w, unsigned k)
+{
+	struct hook_stats s = w->hooks[k];
+	char text[sizeof(s.line)];
+
+	s.name[sizeof(s.name) - 1] = s.line[sizeof(s.line) - 1] = '\0';
+	str_copy(s.line, sizeof(s.line), printable(s.line, text, sizeof(text)));
+	str_copy(s.name, sizeof(s.name), printable(s.name, text, sizeof(s.name)));
+	return s;
+}
+
+void workerctl_hooks(const struct workerctl *w, FILE *out)
+{
+	fprintf(out, "%-16s %9s %10s %14s %8s %8s %8s %8s %7s %6s\n", "HOOK", "FLOWS", "CALLS",
+		"BYTES", "NS/CALL", "HOLDS", "WAITS", "EDITS", "ERRORS", "SLOW");
+	for (unsigned k = 0; k < HOOK_CHAIN_MAX; k++) {
+		const struct hook_stats s = take_stats(w, k);
+
+		if (!s.name[0])
+			continue;
+		fprintf(out,
+			"%-16s %9" PRIu64 " %10" PRIu64 " %14" PRIu64 " %8" PRIu64 " %8" PRIu64
+			" %8" PRIu64 " %8" PRIu64 " %7" PRIu64 " %6" PRIu64 "\n",
+			s.name, s.flows, s.calls, s.bytes, s.calls ? s.ns / s.calls : 0, s.holds,
+			s.pends, s.edits, s.errors + s.out_of_range, s.over_budget);
+		if (s.line[0])
+			fprintf(out, "  %s\n", s.line);
 	}
 }
 

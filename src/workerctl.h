@@ -50,6 +50,8 @@ uint64_t workerctl_look(struct workerctl *w, uint64_t now);
 
 /** workerctl_starter_fd - when it is readable, workerctl_look() has something to do; -1: never */
 int workerctl_starter_fd(const struct workerctl *w);
+/** workerctl_hooks - what each hook was called for, as a table */
+void workerctl_hooks(const struct workerctl *w, FILE *out);
 /** workerctl_reload - hooks are to read again what they can */
 void workerctl_reload(struct workerctl *w);
 

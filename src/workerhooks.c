@@ -12,6 +12,9 @@
 #include "base/log.h"
 #include "base/util.h"
 
+/* How old a hook's line may be (`weir hooks`). */
+#define REFRESH_MS 500
+
 /* --- what is known ----------------------------------------------------------------------- */
 
 static void sees(void *ctx, const struct flow *f, struct hook_view *v)
@@ -289,8 +292,12 @@ int workerhooks_allow(const struct hook_chain *c)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-void workerhooks_init(struct workerhooks *wh, struct relay *r, uv_loop_t *loop, bool *rearmed)
+void workerhooks_init(struct workerhooks *wh, struct relay *r, uv_loop_t *loop, bool *rearmed,
+		      struct hook_stats *stats)
 {
+	wh->stats = stats;
+	uv_timer_init(loop, &wh->refresh);
+	wh->refresh.data = wh;
 	wh->relay = r;
 	wh->loop = loop;
 	wh->rearmed = rearmed;
@@ -304,6 +311,7 @@ struct hook_env workerhooks_env(struct workerhooks *wh)
 	return (struct hook_env){
 		.view = sees,
 		.clock = clock_mono_ns,
+		.stats = wh->stats,
 		.now = now,
 		.timer = timer,
 		.timer_stop = timer_stop,
@@ -315,6 +323,23 @@ struct hook_env workerhooks_env(struct workerhooks *wh)
 		.total = wh->relay->cfg->total_buffer,
 		.ctx = wh,
 	};
+}
+
+static void refresh(uv_timer_t *handle)
+{
+	const struct workerhooks *wh = handle->data;
+
+	hook_chain_refresh(wh->relay->hooks);
+}
+
+void workerhooks_turn(struct workerhooks *wh)
+{
+	const uint64_t calls = hook_chain_calls(wh->relay->hooks);
+
+	if (calls == wh->calls || uv_is_active((uv_handle_t *)&wh->refresh))
+		return;
+	wh->calls = calls;
+	uv_timer_start(&wh->refresh, refresh, REFRESH_MS, 0);
 }
 
 static int load_all(struct hook_chain *c, const struct config *cfg)
@@ -344,6 +369,7 @@ int workerhooks_load(struct hook_chain *c, const struct config *cfg, int cwd)
 
 void workerhooks_close(struct workerhooks *wh)
 {
+	uv_timer_stop(&wh->refresh);
 	while (!TAILQ_EMPTY(&wh->opens)) {
 		struct hook_open *o = TAILQ_FIRST(&wh->opens);
 

@@ -24,12 +24,19 @@ struct workerhooks {
 	bool *rearmed;
 	struct outbox *outbox;
 	uint32_t next_open;
+	struct hook_stats *stats;
+	uv_timer_t refresh; /* of the hooks' lines, some time after they were called */
+	uint64_t calls;	    /* when that was armed last */
 	TAILQ_HEAD(, hook_open) opens;
 	TAILQ_HEAD(, weir_timer) timers;
 	TAILQ_HEAD(, weir_watch) watches;
 };
 
-void workerhooks_init(struct workerhooks *wh, struct relay *r, uv_loop_t *loop, bool *rearmed);
+/** workerhooks_init - @stats: HOOK_CHAIN_MAX of them, shared with the supervisor */
+void workerhooks_init(struct workerhooks *wh, struct relay *r, uv_loop_t *loop, bool *rearmed,
+		      struct hook_stats *stats);
+/** workerhooks_turn - at the end of each turn */
+void workerhooks_turn(struct workerhooks *wh);
 /** workerhooks_env - what the chain needs of us; refers to @wh */
 struct hook_env workerhooks_env(struct workerhooks *wh);
 /**

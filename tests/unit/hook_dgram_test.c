@@ -324,15 +324,16 @@ static void test_bounds(void)
 	hook_chain_add_hook(chain, &waits, NULL, err, sizeof(err));
 	hook_chain_open(chain, &flow);
 	hook_chain_open(chain, &other);
-	while (hook_chain_datagram(chain, &flow, HOOK_UP, &d) == HOOK_TAKEN)
+	while (n < 1000 && hook_chain_datagram(chain, &flow, HOOK_UP, &d) == HOOK_TAKEN)
 		n++;
 	tap_is(n, 100, "a flow's datagrams wait up to its limit, then they are lost");
-	while (hook_chain_datagram(chain, &other, HOOK_UP, &d) == HOOK_TAKEN)
+	while (more < 1000 && hook_chain_datagram(chain, &other, HOOK_UP, &d) == HOOK_TAKEN)
 		more++;
 	tap_is(more, 50, "and all flows' up to theirs");
 	d.len = 0;
-	for (n = 0; hook_chain_datagram(chain, &flow, HOOK_DOWN, &d) == HOOK_TAKEN; n++)
-		;
+	n = 0;
+	while (n < 1000 && hook_chain_datagram(chain, &flow, HOOK_DOWN, &d) == HOOK_TAKEN)
+		n++;
 	tap_is(n, 256, "empty ones are counted");
 	tap_is(host->inject(handle[1], WEIR_UP, "x", 1), -ENOBUFS,
 	       "a hook is told that it is full");

@@ -301,6 +301,29 @@ static void test_add(void)
 	tap_is(unloads, 16, "each is unloaded");
 }
 
+/** test_shared - counters and reports where another process sees them */
+static void test_shared(void)
+{
+	static struct hook_stats shared[HOOK_CHAIN_MAX];
+	const struct hook_env env = {.view = view, .limit = 1000, .stats = shared};
+	struct hook_chain *c = hook_chain_new(&env);
+	struct hook_passed p;
+	char err[256];
+
+	n_fakes = 0;
+	hook_chain_add_hook(c, &fake_hook, "name=a", err, sizeof(err));
+	hook_chain_add_hook(c, &fake_hook, "name=b", err, sizeof(err));
+	rec = (struct flow_rec){.id = 77, .proto = IPPROTO_TCP, .state = FLOW_OPEN};
+	hook_chain_open(c, &flow);
+	tap_is(hook_chain_calls(c), 2, "each was called once");
+	hook_chain_chunk(c, &flow, HOOK_UP, (const uint8_t *)"\0", 1, false, &p);
+	hook_chain_refresh(c);
+	tap_ok(shared[0].calls == 2 && shared[1].bytes == 1 && !strcmp(shared[1].name, "b") &&
+		       !strcmp(shared[0].line, "1 chunks"),
+	       "who may look sees it: %s", shared[0].line);
+	done(c);
+}
+
 static void test_sizes(void)
 {
 	/* as a newer header would have it, and as an older one did */
@@ -338,6 +361,7 @@ static void test_block(void)
 	const enum mode open_block[] = {ALL, BLOCK_OPEN, ALL};
 	struct hook_chain *c = chain(chunk_block, 3);
 	uint8_t b[2] = {pattern(HOOK_UP, 0), pattern(HOOK_UP, 1)};
+	const unsigned freed_before = frees;
 
 	tap_is(chunk(c, HOOK_UP, b, 2, false), HOOK_BLOCK, "before it is open nothing passes");
 	tap_is(hook_chain_open(c, &flow), 0, "a chain opens");
@@ -352,7 +376,7 @@ static void test_block(void)
 	       "each open hook is closed");
 	hook_chain_close(c, &flow);
 	tap_is(fakes[0]->closes, 1, "once");
-	tap_is(frees, 3, "and its data are freed");
+	tap_is(frees, freed_before + 3, "and its data are freed");
 	tap_is(chunk(c, HOOK_UP, b, 2, false), HOOK_BLOCK, "after closing nothing passes unseen");
 	tap_is(datagram(c, HOOK_UP), HOOK_BLOCK, "nor datagrams");
 	done(c);
@@ -545,6 +569,7 @@ int main(void)
 {
 	test_empty();
 	test_add();
+	test_shared();
 	test_sizes();
 	test_block();
 	test_bad_answers();
