@@ -38,7 +38,13 @@ BPF	?= $(if $(shell pkg-config --exists "libbpf >= 1.0" && echo 'int x;' | \
 BPF_CFLAGS := -target bpf -O2 -g -Wall -Wextra -Werror -Isrc/bpf \
 	   -I/usr/include/$(shell $(CC) -print-multiarch 2>/dev/null)
 BPF_LIBS := $(if $(filter yes,$(BPF)),$(shell pkg-config --libs libbpf))
-NOT_SRC	:= $(if $(filter yes,$(BPF)),src/owner_nobpf.c src/inbound_nobpf.c,src/owner_bpf.c src/inbound_bpf.c)
+# The hook `names` asks nDPI, if told to; it is loaded when it is needed. NDPI=no does without.
+NDPI	?= $(shell pkg-config --exists "libndpi >= 4.2" && echo yes || echo no)
+$(B)/src/hooks/names_ndpi.o: ALL_CFLAGS += \
+	   -DNDPI_SONAME='"libndpi.so.$(shell pkg-config --modversion libndpi 2>/dev/null | cut -d. -f1,2)"'
+
+NOT_SRC	:= $(if $(filter yes,$(BPF)),src/owner_nobpf.c src/inbound_nobpf.c,src/owner_bpf.c src/inbound_bpf.c) \
+	   $(if $(filter yes,$(NDPI)),src/hooks/names_nondpi.c,src/hooks/names_ndpi.c)
 BPF_OBJ	:= $(B)/src/bpf/owner.bpf.o $(B)/src/bpf/inbound.bpf.o
 
 # Hooks that lean on a large library are files of their own beside the program, where it is there.
@@ -53,7 +59,8 @@ NOT_SRC	+= $(foreach p,$(PLUGINS_ALL),$(call plugin_src,$(p)))
 SRC	:= $(filter-out $(NOT_SRC),$(wildcard src/*.c src/base/*.c src/hooks/*.c stack/*.c))
 OBJ	:= $(SRC:%.c=$(B)/%.o) $(if $(filter yes,$(BPF)),$(B)/src/bpf/embed.o)
 MAIN	:= $(B)/src/main.o
-NOT_UNIT := $(foreach p,$(filter-out $(PLUGINS),$(PLUGINS_ALL)),tests/unit/hook_$(p)_test.c)
+NOT_UNIT := $(foreach p,$(filter-out $(PLUGINS),$(PLUGINS_ALL)),tests/unit/hook_$(p)_test.c) \
+	   $(if $(filter yes,$(NDPI)),,tests/unit/names_ndpi_test.c)
 UNIT	:= $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(filter-out $(NOT_UNIT),$(wildcard tests/unit/*_test.c)))
 STACKT	:= $(patsubst tests/stack/%.c,$(B)/tests/stack/%,$(wildcard tests/stack/*_test.c))
 NETNST	:= $(patsubst tests/netns/%.c,$(B)/tests/netns/%,$(wildcard tests/netns/*.c))

@@ -6,7 +6,7 @@ set -eu
 
 build="gcc make pkg-config libc6-dev liblwip-dev libuv1-dev libmnl-dev libcap-ng-dev libseccomp-dev
 	libjansson-dev libnftables-dev libssl-dev libpcre2-dev liblua5.4-dev libbpf-dev clang llvm scdoc libhyperscan-dev libyara-dev
-	zlib1g-dev"
+	zlib1g-dev libndpi-dev"
 tests="clang-tidy clang-format cppcheck libclang-rt-dev iproute2 nftables util-linux procps curl git
 	openssl iperf3 nginx dnsutils iputils-ping traceroute mtr-tiny netcat-openbsd socat openssh-server
 	openssh-client ethtool tcpdump strace passt slirp4netns perl python3 tmux gdb valgrind patch"

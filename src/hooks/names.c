@@ -20,6 +20,7 @@
 #include "names_app.h"
 #include "names_follow.h"
 #include "names_ja.h"
+#include "names_ndpi.h"
 #include "names_quic.h"
 
 #define ALPN_MAX    8	/* that are learnt: clients offer two or three */
@@ -29,7 +30,8 @@ struct names {
 	const struct weir_host *host;
 	struct names_ja *ja;
 	struct names_quic_lib *quic;
-	bool http_events, tls_events;
+	struct names_ndpi *ndpi; /* NULL: not asked */
+	bool http_events, tls_events, use_ndpi;
 	uint64_t flows, tls, quics, http, others, none;
 };
 
@@ -42,7 +44,10 @@ enum stage {
 	AT_END,
 };
 
-/** struct names_flow - hangs on the flow, owned; buffers are freed AT_END */
+/**
+ * struct names_flow - hangs on the flow, owned; buffers are freed AT_END
+ * @now, @now_dir: the payload that is being shown, borrowed
+ */
 struct names_flow {
 	struct names *n;
 	struct weir_flow *f;
@@ -51,6 +56,8 @@ struct names_flow {
 	uint8_t start[NAMES_APP_START];
 	uint8_t start_len;
 	bool app_known;
+	struct names_view now;
+	enum weir_dir now_dir;
 	struct names_tls tls;
 	struct names_http http;
 	struct names_quic quic;
@@ -83,6 +90,22 @@ static void release(struct names_flow *nf)
 	nf->first = NULL;
 }
 
+/* ask_ndpi - about the payload that made clear that it is none of the protocols known here */
+static void ask_ndpi(struct names_flow *nf)
+{
+	const struct weir_info *info = nf->n->host->info(nf->f);
+	bool up = nf->now_dir == WEIR_UP;
+	struct names_ndpi_payload p = {.udp = info->proto == IPPROTO_UDP, .bytes = nf->now};
+	char app[NAMES_NDPI_APP_MAX + 1];
+
+	p.from_port = up ? info->app.port : info->net.port;
+	p.to_port = up ? info->net.port : info->app.port;
+	if (!names_ndpi_app(nf->n->ndpi, &p, app))
+		return;
+	learn_app(nf, app);
+	nf->n->others++;
+}
+
 /* finish - nothing more will come of this flow */
 static void finish(struct names_flow *nf)
 {
@@ -91,6 +114,8 @@ static void finish(struct names_flow *nf)
 	if (nf->stage == AT_END)
 		return;
 	if (nf->stage != FOLLOWING) {
+		if (nf->n->ndpi && !nf->app_known && nf->now.len)
+			ask_ndpi(nf);
 		nf->n->none += !nf->app_known;
 		host->learn_done(nf->f);
 	}
@@ -298,12 +323,8 @@ static void server_first(struct names_flow *nf, const uint8_t *data, size_t len)
 	finish(nf);
 }
 
-static int64_t names_payload(void *state, struct weir_flow *f, const struct weir_payload *p)
+static void payload(struct names_flow *nf, const struct weir_payload *p)
 {
-	struct names_flow *nf = ((struct names *)state)->host->data(f);
-
-	if (!nf || nf->stage == AT_END)
-		return (int64_t)p->len;
 	if (p->dir != nf->client) {
 		if (nf->stage == FOLLOWING)
 			follow(nf, true, p->data, p->len);
@@ -317,6 +338,18 @@ static int64_t names_payload(void *state, struct weir_flow *f, const struct weir
 	}
 	if (p->dir == nf->client && p->flags & WEIR_LAST && nf->stage != FOLLOWING)
 		finish(nf); /* the rest will not come */
+}
+
+static int64_t names_payload(void *state, struct weir_flow *f, const struct weir_payload *p)
+{
+	struct names_flow *nf = ((struct names *)state)->host->data(f);
+
+	if (nf && nf->stage != AT_END) {
+		nf->now = (struct names_view){p->data, p->len};
+		nf->now_dir = p->dir;
+		payload(nf, p);
+		nf->now = (struct names_view){0};
+	}
 	return (int64_t)p->len;
 }
 
@@ -362,12 +395,8 @@ static void first_datagram(struct names_flow *nf, const uint8_t *data, size_t le
 	finish(nf);
 }
 
-static int names_datagram(void *state, struct weir_flow *f, const struct weir_datagram *d)
+static void datagram(struct names_flow *nf, const struct weir_datagram *d)
 {
-	struct names_flow *nf = ((struct names *)state)->host->data(f);
-
-	if (!nf || nf->stage == AT_END)
-		return WEIR_PASS;
 	if (d->dir != nf->client) {
 		if (nf->stage == AT_START)
 			finish(nf);
@@ -375,6 +404,18 @@ static int names_datagram(void *state, struct weir_flow *f, const struct weir_da
 		first_datagram(nf, d->data, d->len);
 	} else {
 		feed_quic(nf, d->data, d->len);
+	}
+}
+
+static int names_datagram(void *state, struct weir_flow *f, const struct weir_datagram *d)
+{
+	struct names_flow *nf = ((struct names *)state)->host->data(f);
+
+	if (nf && nf->stage != AT_END) {
+		nf->now = (struct names_view){d->data, d->len};
+		nf->now_dir = d->dir;
+		datagram(nf, d);
+		nf->now = (struct names_view){0};
 	}
 	return WEIR_PASS;
 }
@@ -425,6 +466,7 @@ static void names_unload(void *state)
 
 	names_ja_free(n->ja);
 	names_quic_lib_free(n->quic);
+	names_ndpi_free(n->ndpi);
 	free(n);
 }
 
@@ -453,10 +495,11 @@ static int names_config(void *state, const char *key, const char *value, const c
 	struct names *n = state;
 	bool *option = !strcmp(key, "http-events")  ? &n->http_events
 		       : !strcmp(key, "tls-events") ? &n->tls_events
+		       : !strcmp(key, "ndpi")	    ? &n->use_ndpi
 						    : NULL;
 
 	if (!option) {
-		*err = "there is no such key; http-events and tls-events are";
+		*err = "there is no such key; http-events, tls-events and ndpi are";
 		return -1;
 	}
 	*option = !strcmp(value, "yes");
@@ -464,6 +507,15 @@ static int names_config(void *state, const char *key, const char *value, const c
 		return 0;
 	*err = "neither yes nor no";
 	return -1;
+}
+
+static int names_ready(void *state, const char **err)
+{
+	struct names *n = state;
+
+	if (n->use_ndpi)
+		n->ndpi = names_ndpi_new(err);
+	return n->use_ndpi && !n->ndpi ? -1 : 0;
 }
 
 static void names_report(void *state, char *line, size_t size)
@@ -484,6 +536,7 @@ static const struct weir_hook hook = {
 	.help = "learns server names, ALPN, JA3, JA4, HTTP requests and protocols",
 	.load = names_load,
 	.config = names_config,
+	.ready = names_ready,
 	.unload = names_unload,
 	.flow_open = names_open,
 	.payload = names_payload,

@@ -210,6 +210,16 @@ static bool take_packet(struct names_view *v, struct packet *p)
 	return true;
 }
 
+/*
+ * foreign - a version that somebody uses: drafts, Google's, Facebook's, or made to be refused
+ * (RFC 9000, 15). Any number would do by the RFC, but random bytes have one, too
+ */
+static bool foreign(uint32_t version)
+{
+	return version >> 8 == 0xff0000 || (version & 0x0f0f0f0f) == 0x0a0a0a0a ||
+	       version >> 24 == 'Q' || version >> 24 == 'T' || version >> 4 == 0xfaceb00;
+}
+
 enum names_quic_kind names_quic_start(const uint8_t *data, size_t len)
 {
 	struct names_view v = {data, len}, cid;
@@ -220,8 +230,8 @@ enum names_quic_kind names_quic_start(const uint8_t *data, size_t len)
 		return p.type == PACKET_INITIAL ? NAMES_QUIC_INITIAL : NAMES_QUIC_NO;
 	v = (struct names_view){data, len};
 	if (len < DATAGRAM_MIN || !names_take_number(&v, 1, &first) || !(first & LONG_HEADER) ||
-	    !(first & FIXED_BIT) || !names_take_number(&v, 4, &version) || !version ||
-	    readable(version) || !take_cid(&v, &cid) || !take_cid(&v, &cid))
+	    !(first & FIXED_BIT) || !names_take_number(&v, 4, &version) || !foreign(version) ||
+	    !take_cid(&v, &cid) || !take_cid(&v, &cid))
 		return NAMES_QUIC_NO;
 	return NAMES_QUIC_FOREIGN;
 }

@@ -131,6 +131,8 @@ prefix() { # ROW
 	case $1 in
 	direct) echo "" ;;
 	weir) echo "$TMP/weir run -q --hook count --" ;;
+	weir+none) echo "$TMP/weir run -q --" ;;
+	weir+*) echo "$TMP/weir run -q --hook ${1#weir+} --" ;; # a hook, see hooks.sh
 	pasta) echo "pasta -q --config-net --" ;;
 	pasta1500) echo "pasta -q --config-net --mtu 1500 --" ;;
 	slirp4netns) echo "bash $TMP/slirp.sh" ;;

@@ -2,7 +2,8 @@
 /*
  * The hook `names` with a host that writes down what it is told: learn() as field=value, tag() as
  * #tag, event() as the JSON, learn_done() as "|", done() as ".". Each stream is given in one piece,
- * cut once at each place, and byte by byte; the outcome must be the same.
+ * cut once at each place, and byte by byte; the outcome must be the same. nDPI is a fake that knows
+ * one word.
  *
  * LINK: src/hooks/names.o src/hooks/names_app.o src/hooks/names_event.o src/hooks/names_follow.o
  * LINK: src/hooks/names_http.o src/hooks/names_ja.o src/hooks/names_quic.o src/hooks/names_tls.o
@@ -18,18 +19,51 @@
 #include "../lib/quic_forge.h"
 #include "../lib/tap.h"
 
+#include "hooks/names_ndpi.h"
+
 extern const struct weir_hook *const weir_builtin_names;
 
 struct weir_flow {
 	void *data;
 	void (*free_fn)(void *data);
 	bool done;
+	uint8_t proto;
 	char text[8192];
 	size_t n;
 };
 
 static const struct weir_hook *hook;
 static void *state;
+static unsigned ndpi_asked;
+
+static bool ndpi_here = true;
+
+struct names_ndpi {
+	char unused;
+};
+
+struct names_ndpi *names_ndpi_new(const char **err)
+{
+	static struct names_ndpi nd;
+
+	*err = "not here";
+	return ndpi_here ? &nd : NULL;
+}
+
+void names_ndpi_free(struct names_ndpi *nd)
+{
+	(void)nd;
+}
+
+bool names_ndpi_app(struct names_ndpi *nd, const struct names_ndpi_payload *p,
+		    char out[NAMES_NDPI_APP_MAX + 1])
+{
+	(void)nd;
+	ndpi_asked++;
+	snprintf(out, NAMES_NDPI_APP_MAX + 1, "word%u-%s-%u", p->from_port, p->udp ? "udp" : "tcp",
+		 p->to_port);
+	return p->bytes.len >= 4 && !memcmp(p->bytes.at, "word", 4);
+}
 
 __attribute__((format(printf, 2, 3))) static void note(struct weir_flow *f, const char *format, ...)
 {
@@ -55,6 +89,14 @@ static void fake_done(struct weir_flow *f)
 {
 	f->done = true;
 	note(f, ".");
+}
+
+static const struct weir_info *fake_info(struct weir_flow *f)
+{
+	static struct weir_info info = {.size = sizeof(info), .app.port = 1001, .net.port = 80};
+
+	info.proto = f->proto;
+	return &info;
 }
 
 static int fake_learn(struct weir_flow *f, const char *field, const char *value)
@@ -83,6 +125,7 @@ static int fake_event(struct weir_flow *f, const char *type, const char *json)
 static const struct weir_host host = {
 	.size = sizeof(host),
 	.abi = WEIR_HOOK_ABI,
+	.info = fake_info,
 	.set_data = fake_set_data,
 	.data = fake_data,
 	.done = fake_done,
@@ -101,13 +144,14 @@ static void restart(const char *option)
 	state = hook->load(&host, NULL, &err);
 	if (option)
 		hook->config(state, option, "yes", &err);
+	hook->ready(state, &err);
 }
 
 static void flow_begin(struct weir_flow *f, uint8_t proto, bool inbound)
 {
 	struct weir_info info = {.size = sizeof(info), .proto = proto, .inbound = inbound};
 
-	*f = (struct weir_flow){0};
+	*f = (struct weir_flow){.proto = proto};
 	hook->flow_open(state, f, &info);
 }
 
@@ -432,6 +476,37 @@ static void test_datagrams(void)
 	flow_end(&f);
 }
 
+static void test_ndpi(void)
+{
+	struct weir_flow f;
+
+	restart("ndpi");
+	text("HTTP", "GET / HTTP/1.1\r\n\r\n", "app=http http.method=GET http.path=/ |.");
+	tap_is(ndpi_asked, 0, "is not asked about what is known anyway");
+	flow_begin(&f, IPPROTO_TCP, false);
+	give(&f, WEIR_UP, "word\r\n", 6, false);
+	tap_ok(!strcmp(f.text, "app=word1001-tcp-80 |."), "nDPI: the client's: %s", f.text);
+	flow_end(&f);
+	flow_begin(&f, IPPROTO_TCP, false);
+	give(&f, WEIR_DOWN, "word\r\n", 6, false);
+	tap_ok(!strcmp(f.text, "app=word80-tcp-1001 |."), "nDPI: the server's: %s", f.text);
+	flow_end(&f);
+	flow_begin(&f, IPPROTO_UDP, false);
+	datagram(&f, WEIR_UP, "word", 4);
+	tap_ok(!strcmp(f.text, "app=word1001-udp-80 |."), "nDPI: a datagram: %s", f.text);
+	flow_end(&f);
+	flow_begin(&f, IPPROTO_UDP, false);
+	datagram(&f, WEIR_UP, "else", 4);
+	tap_ok(!strcmp(f.text, "|."), "nDPI does not know: %s", f.text);
+	flow_end(&f);
+	ndpi_asked = 0;
+	restart(NULL);
+	flow_begin(&f, IPPROTO_UDP, false);
+	datagram(&f, WEIR_UP, "word", 4);
+	tap_ok(!strcmp(f.text, "|.") && !ndpi_asked, "nDPI is not asked without the option");
+	flow_end(&f);
+}
+
 static void test_config(void)
 {
 	const char *err = NULL;
@@ -444,6 +519,9 @@ static void test_config(void)
 	       "a wrong value");
 	tap_ok(hook->config(state, "sni", "yes", &err) == -1 && strstr(err, "no such key"),
 	       "a wrong key");
+	hook->config(state, "ndpi", "yes", &err);
+	ndpi_here = false;
+	tap_ok(hook->ready(state, &err) == -1 && !strcmp(err, "not here"), "nDPI is missing");
 	hook->report(state, line, sizeof(line));
 	tap_ok(!strcmp(line, "0 flows: 0 tls, 0 quic, 0 http, 0 others, 0 unknown"), "report: %s",
 	       line);
@@ -460,6 +538,7 @@ int main(void)
 	test_tls_events();
 	test_quic();
 	test_datagrams();
+	test_ndpi();
 	test_config();
 	hook->unload(state);
 	return tap_done();

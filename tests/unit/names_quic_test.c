@@ -308,6 +308,10 @@ static void test_start(void)
 	uint8_t d[1200] = {0xc3, 0x51, 0x30, 0x35, 0x30, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0};
 
 	tap_is(names_quic_start(d, sizeof(d)), NAMES_QUIC_FOREIGN, "another version");
+	d[1] = 0x12;
+	tap_is(names_quic_start(d, sizeof(d)), NAMES_QUIC_NO, "a version that nobody uses");
+	memcpy(d + 1, "\x1a\x2a\x3a\x4a", 4);
+	tap_is(names_quic_start(d, sizeof(d)), NAMES_QUIC_FOREIGN, "one that is to be refused");
 	tap_is(names_quic_start(d, 1199), NAMES_QUIC_NO, "too small for a first datagram");
 	d[0] = 0x83;
 	tap_is(names_quic_start(d, sizeof(d)), NAMES_QUIC_NO, "the fixed bit is missing");
