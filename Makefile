@@ -204,14 +204,14 @@ lint-symbols: $(OBJ)
 	$(Q)scripts/check-symbols.sh $(OBJ)
 lint-tidy:
 	@echo "  TIDY  $(words $(SRC) $(PLUGIN_SRC)) files"
-	$(Q)scripts/tidy.sh $(JOBS) "-std=gnu11 -D_GNU_SOURCE -DHOOK_BUILTINS=BUILTIN(count) -DWEIR_VERSION=\"0\" -Isrc -Iinclude -Istack \
+	$(Q)scripts/tidy.sh $(JOBS) "-std=gnu11 -D_GNU_SOURCE -DHOOK_BUILTINS=BUILTIN(count) -DNDPI_SONAME=\"\" -DWEIR_VERSION=\"0\" -Isrc -Iinclude -Istack \
 		$(shell pkg-config --cflags lwip $(PKGS))" $(SRC) $(PLUGIN_SRC)
 lint-cppcheck:
 	@echo "  CPPCHECK"
 	$(Q)cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
 		--inline-suppr --suppress=missingIncludeSystem --suppress=duplicateAssignExpression \
 		--include=$(wildcard /usr/include/$(shell $(CC) -print-multiarch)/sys/queue.h) -j $(JOBS) \
-		-D_GNU_SOURCE -DWEIR_VERSION='"0"' '-DHOOK_BUILTINS=BUILTIN(count)' -Isrc -Iinclude -Istack -i src/bpf src stack
+		-D_GNU_SOURCE -DWEIR_VERSION='"0"' '-DHOOK_BUILTINS=BUILTIN(count)' '-DNDPI_SONAME=""' -Isrc -Iinclude -Istack -i src/bpf src stack
 format-check:
 	@echo "  FORMAT"
 	$(Q)clang-format --dry-run -Werror $(wildcard $(foreach d,src src/* stack include/* tests/* tests/bench/unit,$(d)/*.c $(d)/*.h))
