@@ -35,7 +35,7 @@ struct names_ndpi {
 	struct ndpi_detection_module_struct *module;
 	struct ndpi_flow_struct *flow; /* of one payload, then of another */
 	uint64_t now;		       /* counts payloads; ms, as far as nDPI knows */
-#define X(name) __typeof__(&(name))(name);
+#define X(name) __typeof__ (&(name))(name);
 	FUNCTIONS(X)
 #undef X
 };
