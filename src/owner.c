@@ -249,7 +249,7 @@ static void find_sockets(struct owner_db *db, const struct owner_query *q, struc
 static bool ask_bpf(struct owner_db *db, const struct owner_query *q, const struct owner_sock *live,
 		    struct owner_answer *out)
 {
-	return db->bpf && owner_bpf_find(db->bpf, q, live, out);
+	return db->bpf && !q->again && owner_bpf_find(db->bpf, q, live, out);
 }
 
 /* struct batch - the queries that sock_diag is asked, and which of the caller's they are */

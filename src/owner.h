@@ -37,9 +37,13 @@ enum owner_source {		   /* owner_source_text() */
 
 #define OWNER_PARENTS_MAX 8
 
+#define OWNER_PARENT_EXE 128
+
+/** struct owner_parent - @exe: "" where it could not be read or is longer */
 struct owner_parent {
 	int32_t pid;
 	char comm[16];
+	char exe[OWNER_PARENT_EXE];
 };
 
 /**
@@ -68,8 +72,9 @@ struct owner {
 
 /** struct owner_query - a 5-tuple as the program's socket has it */
 struct owner_query {
-	uint8_t proto;		  /* IPPROTO_TCP, UDP, ICMP, ICMPV6 */
-	bool listens;		  /* TCP: whoever would accept this connection, not who has it */
+	uint8_t proto; /* IPPROTO_TCP, UDP, ICMP, ICMPV6 */
+	bool listens;  /* TCP: whoever would accept this connection, not who has it */
+	bool again;    /* who has it now; what was noted when it was first used is known */
 	struct addrport app, net; /* ICMP: app.port is the echo identifier */
 };
 

@@ -178,6 +178,7 @@ static const struct ob_parent *seen_parent(const struct ob_details *d, uint32_t 
 /* put_parents - from birth to birth, so those that have ended are named as well */
 static void put_parents(const struct owner_bpf *ob, struct owner *o, const struct ob_details *d)
 {
+	const uint64_t tick = NSEC_PER_SEC / (uint64_t)sysconf(_SC_CLK_TCK);
 	struct ob_process key = {.pid = d->who.pid, .start = d->who.start};
 	struct ob_birth birth, own;
 
@@ -196,6 +197,7 @@ static void put_parents(const struct owner_bpf *ob, struct owner *o, const struc
 		if (!bpf_map_lookup_elem(ob->births, &key, &own))
 			put_text(out->comm, sizeof(out->comm), own.comm,
 				 strnlen(own.comm, sizeof(own.comm)));
+		owner_ident_parent_exe(out, p->start / tick);
 		o->parents_len++;
 	}
 }

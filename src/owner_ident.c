@@ -18,6 +18,7 @@
 #define STAT_FIELD_START 22
 #define STAT_FIELD_CODE	 26
 #define STAT_FIELD_STACK 28
+#define HZ_USUAL	 100
 #define USERS_MAX	 64 /* names of users remembered; more are asked for again */
 #define FNV_BASIS	 0xcbf29ce484222325ULL
 #define FNV_PRIME	 0x100000001b3ULL
@@ -206,6 +207,69 @@ void owner_ident_cgroup(int dir_fd, struct owner *o)
 		pick_cgroup(text, o->cgroup, sizeof(o->cgroup));
 }
 
+static uint64_t tick_ns(void)
+{
+	long hz = sysconf(_SC_CLK_TCK);
+
+	return NSEC_PER_SEC / (uint64_t)(hz > 0 ? hz : HZ_USUAL);
+}
+
+/* process_open - a descriptor of /proc/PID, and what its stat says; -1: it is gone */
+static int process_open(pid_t pid, struct owner_stat *s)
+{
+	char path[32], buf[STAT_MAX];
+	int dir;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return -1;
+	n = read_at(dir, "stat", buf, sizeof(buf));
+	if (n <= 0 || owner_stat_parse(buf, (size_t)n, s))
+		close_fd(&dir);
+	return dir;
+}
+
+/* read_exe - "" where we may not look, or where it does not fit */
+static void read_exe(int dir_fd, char *out, size_t size)
+{
+	ssize_t n = readlinkat(dir_fd, "exe", out, size);
+
+	owner_ident_clean(out, n > 0 && (size_t)n < size ? (size_t)n : 0);
+}
+
+void owner_ident_parent_exe(struct owner_parent *p, uint64_t start_ticks)
+{
+	struct owner_stat s;
+	int dir = process_open(p->pid, &s);
+
+	p->exe[0] = '\0';
+	if (dir >= 0 && (!start_ticks || s.start_ticks == start_ticks))
+		read_exe(dir, p->exe, sizeof(p->exe));
+	close_fd(&dir);
+}
+
+bool owner_ident_changed(const struct owner *o)
+{
+	struct owner now = {.uid = (uint32_t)-1};
+	struct owner_stat s;
+	int dir = process_open(o->pid, &s);
+	bool same;
+
+	if (dir < 0)
+		return false;
+	owner_ident_clean(s.comm, strnlen(s.comm, sizeof(s.comm) - 1));
+	read_ids(dir, &now);
+	read_exe(dir, now.exe, sizeof(now.exe));
+	close(dir);
+	same = s.start_ticks * tick_ns() != o->start_ns || /* another process: ours has ended */
+	       now.uid == (uint32_t)-1 ||
+	       (now.uid == o->uid && !strcmp(s.comm, o->comm) &&
+		(!now.exe[0] || !o->exe[0] || !strcmp(now.exe, o->exe)));
+	return !same;
+}
+
 static void read_parents(struct owner *o, pid_t ppid)
 {
 	struct owner_stat s;
@@ -220,6 +284,7 @@ static void read_parents(struct owner *o, pid_t ppid)
 		if (n <= 0 || owner_stat_parse(buf, (size_t)n, &s))
 			break;
 		p->pid = ppid;
+		owner_ident_parent_exe(p, s.start_ticks);
 		memcpy(p->comm, s.comm, sizeof(p->comm));
 		owner_ident_clean(p->comm, strnlen(p->comm, sizeof(p->comm) - 1));
 		o->parents_len++;
@@ -229,14 +294,12 @@ static void read_parents(struct owner *o, pid_t ppid)
 
 int owner_ident_read(int dir_fd, pid_t pid, const struct owner_mark *m, struct owner *o)
 {
-	static const long hz_default = 100;
-	long hz = sysconf(_SC_CLK_TCK);
 	ssize_t n;
 
 	memset(o, 0, sizeof(*o));
 	o->pid = pid;
 	o->uid = o->gid = (uint32_t)-1;
-	o->start_ns = m->start_ticks * (NSEC_PER_SEC / (uint64_t)(hz > 0 ? hz : hz_default));
+	o->start_ns = m->start_ticks * tick_ns();
 	memcpy(o->comm, m->comm, sizeof(o->comm));
 	owner_ident_clean(o->comm, strlen(o->comm));
 	read_ids(dir_fd, o);

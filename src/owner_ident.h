@@ -33,6 +33,10 @@ int owner_mark_read(int dir_fd, int stat_fd, struct owner_mark *m);
 int owner_mark_same(const struct owner_mark *a, const struct owner_mark *b);
 /** owner_ident_read - all of @o but its id; what can't be read stays empty; 0 or -errno */
 int owner_ident_read(int dir_fd, pid_t pid, const struct owner_mark *m, struct owner *o);
+/** owner_ident_parent_exe - of an ancestor that runs and is the one of @start_ticks (0: any) */
+void owner_ident_parent_exe(struct owner_parent *p, uint64_t start_ticks);
+/** owner_ident_changed - @o's process runs, but as another program or user than @o says */
+bool owner_ident_changed(const struct owner *o);
 /** owner_ident_cgroup - only the cgroup of @o */
 void owner_ident_cgroup(int dir_fd, struct owner *o);
 /** owner_ident_user - its name, remembered; "" when there is no such user */
