@@ -13,16 +13,16 @@ level() {
 	src/policy_fd) echo 2 ;;
 	src/policy_host) echo 4 ;;
 	src/check) echo 5 ;;
-	src/policy | src/policy_* | src/nameset | src/prefixset | src/numset | src/flowspec) echo 1 ;;
+	src/learnt | src/tally | src/policy | src/policy_* | src/nameset | src/prefixset | src/numset | src/flowspec) echo 1 ;;
 	src/packet | src/flow | src/option | src/config | src/config_up | src/rule | src/change | src/select | src/plan | src/regions | src/timers | src/dest | src/listener | src/names | src/dnsmsg | src/dnsstream | src/expr | src/expr_*) echo 1 ;;
-	src/hook | src/hook_* | src/owner | src/owner_* | src/inbound_select | src/inbound_bpf | src/inbound_nobpf | src/bpf/* | src/hooks/* | stack/stack | src/ipc | src/outbox | src/netsock) echo 2 ;;
-	src/netsock_dgram | src/tun | src/tundev | src/relay | src/relay_dgram | src/relay_tcp* | \
+	src/hook | src/hook_* | src/facts | src/decision | src/owner | src/owner_* | src/inbound_select | src/inbound_bpf | src/inbound_nobpf | src/bpf/* | src/hooks/* | stack/stack | src/ipc | src/outbox | src/netsock) echo 2 ;;
+	src/netsock_dgram | src/tun | src/tundev | src/judge | src/relay | src/relay_dgram | src/relay_tcp* | \
 		src/relay_udp | src/relay_icmp | src/relay_in | stack/*) echo 3 ;;
 	src/relay_local | src/intercept | src/nlmsg | src/netcfg | src/rtnl | src/notify | src/looptest | src/oldconn | src/nft | src/netns | src/cgroupwatch | src/mirror | src/journal | src/runlock | src/tosyslog | src/sysctl | src/hostdns | src/explain | \
 		src/sandbox | src/inside | src/inside_dns | src/resolvwatch | src/keeper | src/isolate | src/isolate_* | src/fds | src/proctree | \
-		src/control | src/select_names | src/record | src/record_* | src/publish | src/inbound | src/starter | src/broker | src/sink | src/table | \
+		src/control | src/ruleset | src/select_names | src/record | src/record_* | src/publish | src/inbound | src/starter | src/broker | src/sink | src/table | \
 		src/communityid) echo 4 ;;
-	src/worker | src/workerctl | src/workerhooks | src/up | src/steer | src/watcher | src/down | src/supervisor | src/demo | src/doctor | src/doctor_* | src/main) echo 5 ;;
+	src/worker | src/workerctl | src/service | src/ask | src/workerhooks | src/up | src/steer | src/watcher | src/down | src/supervisor | src/demo | src/doctor | src/doctor_* | src/main) echo 5 ;;
 	esac
 }
 

@@ -156,6 +156,13 @@ static int set_hook(struct config *c, const struct option *o, const char *value)
 	return 0;
 }
 
+static int set_rules(struct config *c, const struct option *o, const char *value)
+{
+	(void)o;
+	c->rules = value;
+	return *value ? 0 : -EINVAL;
+}
+
 /** set_log - a file's name is not looked at here; a descriptor's number must be one */
 static int set_log(struct config *c, const struct option *o, const char *value)
 {
@@ -230,6 +237,11 @@ static const struct option shared_rows[] = {
 	 .help = "how long a silent UDP flow is kept (default: 300; port 53: 30)"},
 
 	OPTION_HEADING("Inspection"),
+	{"rules", 0, "FILE", set_rules, .allowed = "a file's name",
+	 .help = "let these rules say what may pass (see weir-rules(5))"},
+	{"judge-before-connect", 0, NULL, option_set_flag, AT(judge_before_connect),
+	 .help = "where rules depend on what a program sends first, accept its connection and "
+		 "ask the network only when they have decided"},
 	{"hook", 0, "NAME[=ARGS]", set_hook, .allowed = "up to 16 hooks, each as NAME or NAME=ARGS",
 	 .help = "show all payload to this hook (known: count); repeatable, called in the "
 		 "order given"},

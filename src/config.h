@@ -45,6 +45,8 @@ struct config {
 	unsigned udp_timeout; /* seconds */
 	const char *hooks[CONFIG_HOOKS_MAX];
 	unsigned n_hooks;
+	const char *rules; /* a file; NULL: everything is allowed */
+	bool judge_before_connect;
 	/* bounds */
 	uint32_t max_flows;
 	uint32_t max_half_open;

@@ -18,20 +18,29 @@
 #include "base/util.h"
 
 #define CLIENTS_MAX (CONTROL_FDS_MAX - 1)
-#define REQUEST_MAX 256
+#define REQUEST_MAX 4096
+#define STREAMS_MAX (CLIENTS_MAX / 2)
+#define STREAM_MAX  (1 << 20)		  /* bytes that wait for one that reads too slowly */
 #define ANSWER_MS   10000		  /* for an instance to answer: it may be stopped */
 #define BUSY_MS	    50			  /* pause of one that asks while others fill the queue, */
 #define BUSY_TRIES  20			  /* and how often, before the instance is called stopped */
 #define RETRY_NS    (200 * NSEC_PER_MSEC) /* until accept() is tried again without descriptors */
 
-/** struct client - one asker; first its line is read, then its answer written */
+enum client_state { READING, WAITING, WRITING, STREAMING };
+
+/**
+ * struct client - one asker; first its line is read, then its answer written
+ * @lost: lines of a stream that had no room
+ */
 struct client {
 	struct control_peer who;
 	int fd; /* -1: free */
+	enum client_state state;
 	char request[REQUEST_MAX];
 	size_t have;
 	char *answer; /* owned */
 	size_t size, sent;
+	uint64_t lost;
 };
 
 struct control {
@@ -39,6 +48,7 @@ struct control {
 	uint64_t retry_at; /* accept() failed; 0 = it did not */
 	bool shared;
 	gid_t group; /* of a shared one */
+	uint32_t last_client;
 	char path[CONTROL_PATH_MAX];
 	struct client clients[CLIENTS_MAX];
 };
@@ -267,6 +277,14 @@ void control_close(struct control *c)
 	free(c);
 }
 
+/** client_events - whoever waits is looked at as well: it may go away */
+static short client_events(const struct client *cl)
+{
+	if (cl->state == READING)
+		return POLLIN;
+	return cl->size > cl->sent ? POLLOUT : POLLRDHUP;
+}
+
 int control_pollfds(const struct control *c, struct pollfd *fds)
 {
 	int n = 0;
@@ -281,7 +299,7 @@ int control_pollfds(const struct control *c, struct pollfd *fds)
 		if (cl->fd >= 0)
 			fds[n++] = (struct pollfd){
 				.fd = cl->fd,
-				.events = cl->answer ? POLLOUT : POLLIN,
+				.events = client_events(cl),
 			};
 	}
 	return n;
@@ -332,7 +350,7 @@ static struct client *free_client(struct control *c)
 	for (int i = 0; i < CLIENTS_MAX; i++) {
 		if (c->clients[i].fd < 0)
 			return &c->clients[i];
-		if (!silent && !c->clients[i].answer)
+		if (!silent && c->clients[i].state == READING)
 			silent = &c->clients[i];
 	}
 	if (silent)
@@ -355,6 +373,7 @@ static void accept_client(struct control *c)
 		return;
 	cl = may_ask(c, fd, &who) ? free_client(c) : NULL;
 	if (cl) {
+		who.client = ++c->last_client;
 		cl->fd = fd;
 		cl->who = who;
 	} else {
@@ -371,12 +390,111 @@ static void write_answer(struct client *cl)
 		return;
 	if (n > 0)
 		cl->sent += (size_t)n;
-	if (n <= 0 || cl->sent == cl->size)
+	if (n <= 0 || (cl->sent == cl->size && cl->state == WRITING))
 		drop_client(cl);
 }
 
-static void read_request(struct client *cl, control_answer_fn *answer, void *ctx)
+/** stream_room - forget what was sent, and let @len bytes more find a place; false: they don't */
+static bool stream_room(struct client *cl, size_t len)
 {
+	char *more;
+
+	if (cl->sent) {
+		cl->size -= cl->sent;
+		memmove(cl->answer, cl->answer + cl->sent, cl->size);
+		cl->sent = 0;
+	}
+	if (cl->size + len > STREAM_MAX)
+		return false;
+	more = realloc(cl->answer, cl->size + len);
+	if (!more)
+		return false;
+	cl->answer = more;
+	return true;
+}
+
+static void stream_add(struct client *cl, const char *line)
+{
+	const size_t len = strlen(line);
+
+	memcpy(cl->answer + cl->size, line, len);
+	cl->answer[cl->size + len] = '\n';
+	cl->size += len + 1;
+}
+
+static void stream(struct client *cl, const char *line)
+{
+	char lost[64] = "";
+
+	if (cl->lost)
+		snprintf(lost, sizeof(lost), "{\"event_type\":\"lost\",\"lines\":%llu}",
+			 (unsigned long long)cl->lost);
+	if (!stream_room(cl, strlen(lost) + strlen(line) + 2)) {
+		cl->lost++;
+		return;
+	}
+	if (cl->lost)
+		stream_add(cl, lost);
+	cl->lost = 0;
+	stream_add(cl, line);
+	write_answer(cl);
+}
+
+bool control_streams(const struct control *c)
+{
+	for (int i = 0; c && i < CLIENTS_MAX; i++)
+		if (c->clients[i].fd >= 0 && c->clients[i].state == STREAMING)
+			return true;
+	return false;
+}
+
+void control_publish(struct control *c, uid_t uid, const char *line)
+{
+	for (int i = 0; c && i < CLIENTS_MAX; i++) {
+		struct client *cl = &c->clients[i];
+
+		if (cl->fd >= 0 && cl->state == STREAMING && (cl->who.full || cl->who.uid == uid))
+			stream(cl, line);
+	}
+}
+
+void control_finish(struct control *c, uint32_t client, const char *text)
+{
+	for (int i = 0; c && i < CLIENTS_MAX; i++) {
+		struct client *cl = &c->clients[i];
+
+		if (cl->fd < 0 || cl->state != WAITING || cl->who.client != client)
+			continue;
+		cl->answer = strdup(text);
+		cl->size = strlen(text);
+		cl->state = WRITING;
+		if (cl->answer && cl->size)
+			write_answer(cl);
+		else
+			drop_client(cl);
+	}
+}
+
+/** start_stream - half of the places at most: others must be able to ask */
+static void start_stream(const struct control *c, struct client *cl)
+{
+	int n = 0;
+
+	free(cl->answer);
+	cl->answer = NULL;
+	cl->size = 0;
+	for (int i = 0; i < CLIENTS_MAX; i++)
+		n += c->clients[i].fd >= 0 && c->clients[i].state == STREAMING;
+	if (n < STREAMS_MAX)
+		cl->state = STREAMING;
+	else
+		drop_client(cl);
+}
+
+static void read_request(const struct control *c, struct client *cl, control_answer_fn *answer,
+			 void *ctx)
+{
+	enum control_said said = CONTROL_ANSWERED;
 	ssize_t n = recv(cl->fd, cl->request + cl->have, REQUEST_MAX - 1 - cl->have, MSG_DONTWAIT);
 	char *end;
 	FILE *out;
@@ -396,13 +514,33 @@ static void read_request(struct client *cl, control_answer_fn *answer, void *ctx
 	*end = '\0';
 	out = open_memstream(&cl->answer, &cl->size);
 	if (out) {
-		answer(ctx, &cl->who, cl->request, out);
+		said = answer(ctx, &cl->who, cl->request, out);
 		fclose(out);
 	}
-	if (out && cl->answer && cl->size)
+	if (out && said == CONTROL_STREAM) {
+		start_stream(c, cl);
+	} else if (out && said == CONTROL_LATER) {
+		free(cl->answer);
+		cl->answer = NULL;
+		cl->size = 0;
+		cl->state = WAITING;
+	} else if (out && cl->answer && cl->size) {
+		cl->state = WRITING;
 		write_answer(cl);
-	else
+	} else {
 		drop_client(cl);
+	}
+}
+
+static void client_ready(const struct control *c, struct client *cl, short revents,
+			 control_answer_fn *answer, void *ctx)
+{
+	if (cl->state == READING)
+		read_request(c, cl, answer, ctx);
+	else if (revents & (POLLHUP | POLLERR | POLLRDHUP))
+		drop_client(cl);
+	else
+		write_answer(cl);
 }
 
 void control_serve(struct control *c, const struct pollfd *fds, int n, control_answer_fn *answer,
@@ -420,10 +558,7 @@ void control_serve(struct control *c, const struct pollfd *fds, int n, control_a
 
 			if (cl->fd != fds[i].fd)
 				continue;
-			if (cl->answer)
-				write_answer(cl);
-			else
-				read_request(cl, answer, ctx);
+			client_ready(c, cl, fds[i].revents, answer, ctx);
 			break;
 		}
 	}
@@ -506,17 +641,17 @@ static int find_instance(pid_t instance, char path[CONTROL_PATH_MAX], char *err,
 	return f.n ? -EMFILE : -ESRCH;
 }
 
-static int copy_answer(int fd, FILE *out)
+static int copy_answer(int fd, FILE *out, int ms)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	char buf[8192];
 	ssize_t n;
 
 	do {
-		if (poll(&p, 1, ANSWER_MS) == 0)
+		if (poll(&p, 1, ms) == 0)
 			return -EAGAIN;
 		n = recv(fd, buf, sizeof(buf), 0);
-		if (n > 0 && fwrite(buf, 1, (size_t)n, out) != (size_t)n)
+		if (n > 0 && (fwrite(buf, 1, (size_t)n, out) != (size_t)n || fflush(out)))
 			return -EIO;
 	} while (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)));
 	if (n == 0 && fflush(out))
@@ -543,23 +678,40 @@ static int connect_patiently(const char *path)
 	return fd;
 }
 
-int control_ask_at(const char *path, const char *request, FILE *out, char *err, size_t errsize)
+static int ask_at(const char *path, const char *request, FILE *out, int ms, char *err,
+		  size_t errsize)
 {
 	char line[REQUEST_MAX];
-	int rc, n, fd = connect_patiently(path);
+	int rc, n, fd;
 
+	n = snprintf(line, sizeof(line), "%s\n", request);
+	if (n >= (int)sizeof(line)) {
+		snprintf(err, errsize, "the request is longer than %d bytes", REQUEST_MAX - 2);
+		return -EMSGSIZE;
+	}
+	fd = connect_patiently(path);
 	if (fd < 0)
 		return fail_ask(fd, path, err, errsize);
-	n = snprintf(line, sizeof(line), "%s\n", request);
-	rc = send(fd, line, (size_t)n, MSG_NOSIGNAL) < 0 ? -errno : copy_answer(fd, out);
+	rc = send(fd, line, (size_t)n, MSG_NOSIGNAL) < 0 ? -errno : copy_answer(fd, out, ms);
 	close(fd);
 	return rc ? fail_ask(rc, path, err, errsize) : 0;
 }
 
-int control_ask(pid_t instance, const char *request, FILE *out, char *err, size_t errsize)
+int control_ask_at(const char *path, const char *request, FILE *out, char *err, size_t errsize)
+{
+	return ask_at(path, request, out, ANSWER_MS, err, errsize);
+}
+
+int control_ask_long(pid_t instance, const char *request, FILE *out, int ms, char *err,
+		     size_t errsize)
 {
 	char path[CONTROL_PATH_MAX];
 	int rc = find_instance(instance, path, err, errsize);
 
-	return rc ? rc : control_ask_at(path, request, out, err, errsize);
+	return rc ? rc : ask_at(path, request, out, ms, err, errsize);
+}
+
+int control_ask(pid_t instance, const char *request, FILE *out, char *err, size_t errsize)
+{
+	return control_ask_long(instance, request, out, ANSWER_MS, err, errsize);
 }

@@ -7,7 +7,8 @@
  * credentials are checked as well: the same user, or root. `weir up` listens on
  * control.sock in its runtime directory, mode 0666: anybody may ask, and each
  * request is judged by who does. A request is one line, the answer is text
- * until end of file. Sockets of instances that died are swept by any later start.
+ * until end of file; it may come later, or be a stream of lines that has no end. Sockets of
+ * instances that died are swept by any later start.
  */
 #ifndef WEIR_CONTROL_H
 #define WEIR_CONTROL_H
@@ -20,7 +21,7 @@
 #include <sys/types.h>
 
 #define CONTROL_PATH_MAX 108
-#define CONTROL_FDS_MAX	 9 /* listener and clients */
+#define CONTROL_FDS_MAX	 33 /* listener and clients */
 
 struct control;
 
@@ -31,14 +32,22 @@ struct control;
  * struct control_peer - who asks, as the kernel says
  * @full: root, the user whose instance it is, or a member of the group that may control: sees
  *	everything; others see what is their own
+ * @client: for control_finish()
  */
 struct control_peer {
 	uid_t uid;
 	bool full;
+	uint32_t client;
 };
 
-typedef void control_answer_fn(void *ctx, const struct control_peer *who, const char *request,
-			       FILE *out);
+enum control_said {
+	CONTROL_ANSWERED, /* with what was written */
+	CONTROL_LATER,	  /* by control_finish(), or never, when the client goes first */
+	CONTROL_STREAM,	  /* by each control_publish() from now on */
+};
+
+typedef enum control_said control_answer_fn(void *ctx, const struct control_peer *who,
+					    const char *request, FILE *out);
 
 /** control_path - where instance @pid of user @uid listens; 0 or -ENAMETOOLONG */
 int control_path(pid_t pid, uid_t uid, char path[CONTROL_PATH_MAX]);
@@ -72,6 +81,17 @@ uint64_t control_retry_at(const struct control *c);
 void control_serve(struct control *c, const struct pollfd *fds, int n, control_answer_fn *answer,
 		   void *ctx);
 
+/** control_finish - the answer to a request that was to be answered later; it may be gone */
+void control_finish(struct control *c, uint32_t client, const char *text);
+/** control_streams - does anybody read what is published? */
+bool control_streams(const struct control *c);
+/**
+ * control_publish - @line to all streams whose peer may see what belongs to @uid
+ *
+ * Never blocks: a stream that does not read loses lines, and is told how many.
+ */
+void control_publish(struct control *c, uid_t uid, const char *line);
+
 /* --- the other end ------------------------------------------------------------- */
 
 /**
@@ -81,6 +101,10 @@ void control_serve(struct control *c, const struct pollfd *fds, int n, control_a
  * Returns 0, or -errno with one line in @err: none runs, several do (named), refused.
  */
 int control_ask(pid_t instance, const char *request, FILE *out, char *err, size_t errsize);
+/** control_ask_long - the same of a request whose answer may take a while, or has no end (@ms -1)
+ */
+int control_ask_long(pid_t instance, const char *request, FILE *out, int ms, char *err,
+		     size_t errsize);
 /** control_ask_at - the same of the instance that listens on @path */
 int control_ask_at(const char *path, const char *request, FILE *out, char *err, size_t errsize);
 

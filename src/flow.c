@@ -82,6 +82,11 @@ static const char *const reason_texts[FLOW_REASON_MAX] = {
 	[FLOW_ENDED_EVICTED] = "evicted",
 };
 
+static const char *const verdict_texts[FLOW_VERDICT_MAX] = {
+	[FLOW_ALLOW] = "allow", [FLOW_BLOCK] = "block", [FLOW_DROP] = "drop",
+	[FLOW_RESET] = "reset", [FLOW_HELD] = "held",	[FLOW_WAITS] = "wait",
+};
+
 /* edges[from] has bit 1 << to set where the step exists; CLOSING -> FREE is flow_reap()'s */
 #define TO(s) (1U << (s))
 static const uint8_t edges[FLOW_STATE_MAX] = {
@@ -101,6 +106,11 @@ const char *flow_state_text(unsigned state)
 const char *flow_reason_text(unsigned reason)
 {
 	return reason < FLOW_REASON_MAX ? reason_texts[reason] : "?";
+}
+
+const char *flow_verdict_text(unsigned verdict)
+{
+	return verdict < FLOW_VERDICT_MAX ? verdict_texts[verdict] : "?";
 }
 
 /* --- memory ------------------------------------------------------------------ */
@@ -430,7 +440,7 @@ void flow_touch(struct flow_table *t, struct flow *f, uint64_t now)
 	uint32_t self = f->index + 1;
 
 	f->rec->last = now;
-	if (f->rec->state != FLOW_OPEN || t->newest == self)
+	if ((f->rec->state != FLOW_OPEN && !f->refused) || t->newest == self)
 		return;
 	order_remove(t, f);
 	f->older = t->newest;
@@ -503,6 +513,8 @@ static void entry_free(struct flow_table *t, struct flow *f)
 	f->local = false;
 	f->relay = NULL;
 	f->hookdata = NULL;
+	f->judged = NULL;
+	f->held = f->gated = f->metered = f->refused = false;
 	f->hash_next = t->free_head;
 	t->free_head = f->index + 1;
 	t->used--;
@@ -523,6 +535,18 @@ unsigned flow_reap(struct flow_table *t, void (*freeing)(void *ctx, struct flow 
 		n++;
 	}
 	return n;
+}
+
+bool flow_walk(struct flow_table *t, uint32_t *at, uint32_t n,
+	       void (*fn)(void *ctx, struct flow *f), void *ctx)
+{
+	for (; n && *at < t->fresh; n--, (*at)++) {
+		struct flow *f = &t->flows[*at];
+
+		if (f->rec->state != FLOW_FREE && !f->reaping)
+			fn(ctx, f);
+	}
+	return *at < t->fresh;
 }
 
 void flow_each(struct flow_table *t, void (*fn)(void *ctx, struct flow *f), void *ctx)

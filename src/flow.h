@@ -31,8 +31,10 @@
 enum flow_state {
 	FLOW_FREE,	 /* Operations: flow_new(). */
 	FLOW_NEW,	 /* Entered by the first packet. Owner asked for. */
-	FLOW_OWNED,	 /* Owner known, or known to be unknown. */
-	FLOW_JUDGED,	 /* Policy has spoken (today: always allow). */
+	FLOW_OWNED,	 /* Owner known, or known to be unknown. Caveat: stays here while
+			  * somebody is asked for a decision, or its SYN is left unanswered. */
+	FLOW_JUDGED,	 /* Rules and hooks let it pass (judge.h). Caveat: a datagram flow that
+			  * rules refuse stays here, so that its next one needs no judgement. */
 	FLOW_CONNECTING, /* Upstream connect under way; the program's SYN is held.
 			  * Caveat: the program may give up without a word. */
 	FLOW_OPEN,	 /* Payload passes. */
@@ -58,6 +60,25 @@ enum flow_reason {			   /* how it ended; flow_reason_text() */
 		   FLOW_REASON_MAX
 };
 
+enum flow_verdict { /* what rules, a decision or a hook said; flow_verdict_text() */
+		    FLOW_ALLOW,
+		    FLOW_BLOCK,
+		    FLOW_DROP,	/* silence */
+		    FLOW_RESET, /* after the handshake */
+		    FLOW_HELD,	/* waits for somebody's decision */
+		    FLOW_WAITS, /* its first payload will tell; goes on that far */
+		    FLOW_VERDICT_MAX
+};
+
+enum flow_by { /* who said so; with FLOW_BY_RULE and _DECISION flow_rec.rule says which */
+	       FLOW_BY_DEFAULT,
+	       FLOW_BY_RULE,
+	       FLOW_BY_DECISION,
+	       FLOW_BY_HOOK,
+	       FLOW_BY_KILL, /* `weir kill` */
+	       FLOW_BY_MAX
+};
+
 /** struct flow_side - what one side has done */
 struct flow_side {
 	uint64_t bytes;	  /* payload from this side */
@@ -73,6 +94,8 @@ struct flow_side {
  * @owner: 0 = not known (see @owner_why), else the id of a struct owner
  * @owner_uid: of the socket, -1 when not known
  * @host_slot: 1 + index into the shared host names, 0 = no name
+ * @rule: FLOW_BY_RULE: 1 + index in the ruleset of this number; FLOW_BY_DECISION: its number
+ * @counted: bytes up and down that rules have been credited with already (judge.h)
  */
 struct flow_rec {
 	uint64_t id;
@@ -80,7 +103,7 @@ struct flow_rec {
 	uint8_t proto;
 	uint8_t state;	 /* enum flow_state */
 	uint8_t reason;	 /* enum flow_reason */
-	uint8_t verdict; /* 0 = allow, 1 = block */
+	uint8_t verdict; /* enum flow_verdict */
 	uint32_t gen;	 /* 28 bits, never 0 while in use: it fits a netsock token */
 	uint32_t owner, owner_uid, owner_why;
 	uint64_t cookie;
@@ -94,6 +117,10 @@ struct flow_rec {
 	uint8_t inbound;	      /* the peer opened it: @net is the client, @app the server */
 	uint16_t host_port;	      /* inbound: the port outside that the peer came to */
 	uint16_t orig_port; /* inbound: the peer's own port, where @net's had to be another */
+	uint8_t by;	    /* enum flow_by */
+	uint8_t learnt;	    /* the struct learnt beside it holds something (learnt.h) */
+	uint32_t rule, ruleset;
+	uint64_t counted[2];
 };
 
 struct flow_ref {
@@ -122,6 +149,12 @@ struct flow {
 	const struct owner *owner;
 	void *relay;	/* owned: struct relay_tcp, udp or icmp state */
 	void *hookdata; /* owned by hook.c */
+	/* written by judge.c */
+	struct judged *judged; /* owned: what the rules said; NULL: nothing worth to be kept */
+	bool held;	       /* waits for a decision: nothing passes */
+	bool gated;	       /* what the program sends waits for what it will tell */
+	bool metered;	       /* a quota counts its bytes */
+	bool refused;	       /* a datagram flow that is kept only to be refused */
 };
 
 struct flow_table;
@@ -181,7 +214,8 @@ void flow_set_state(struct flow_table *t, struct flow *f, enum flow_state s);
 /**
  * flow_touch - a datagram of @f passed: it is now the one that was used last
  *
- * Only flows in state OPEN are in this order, each from its first touch until it is CLOSING.
+ * Only flows in state OPEN, or JUDGED and refused, are in this order, each from its first touch
+ * until it is CLOSING.
  */
 void flow_touch(struct flow_table *t, struct flow *f, uint64_t now);
 /** flow_oldest - of those, the one that was touched the longest ago; NULL: there is none */
@@ -196,11 +230,19 @@ void flow_release(struct flow_table *t, struct flow *f);
  * @freeing gives back all that hangs on the flow; a deadline left is a bug (asserted).
  */
 unsigned flow_reap(struct flow_table *t, void (*freeing)(void *ctx, struct flow *f), void *ctx);
+/**
+ * flow_walk - the same for up to @n entries from *@at on, which is moved behind them
+ *
+ * Returns false when the end was reached. For work on all flows that is done in many turns.
+ */
+bool flow_walk(struct flow_table *t, uint32_t *at, uint32_t n,
+	       void (*fn)(void *ctx, struct flow *f), void *ctx);
 /** flow_each - call @fn for each flow not released yet (it may make, end and release flows) */
 void flow_each(struct flow_table *t, void (*fn)(void *ctx, struct flow *f), void *ctx);
 
 const char *flow_state_text(unsigned state);
 const char *flow_reason_text(unsigned reason);
+const char *flow_verdict_text(unsigned verdict);
 /** flow_rec_table - the records in shared memory as the supervisor sees them */
 struct flow_rec *flow_rec_at(void *shared, uint32_t max_flows, uint32_t index);
 

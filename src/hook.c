@@ -218,7 +218,8 @@ int hook_block(struct flow_hooks *h, const struct weir_hook_ref *by)
 			  by->stats->name);
 	h->blocked = true;
 	h->head.direct = false;
-	h->flow->rec->verdict = 1;
+	h->flow->rec->verdict = FLOW_BLOCK;
+	h->flow->rec->by = FLOW_BY_HOOK;
 	return HOOK_BLOCK;
 }
 

@@ -265,7 +265,7 @@ const struct weir_info *hook_info(const struct weir_flow *wf)
 		.net = endpoint(&rec->net, i->net),
 		.owner = &i->owner,
 		.host = best_host(wf->all, &v),
-		.verdict = rec->verdict ? "block" : "allow",
+		.verdict = flow_verdict_text(rec->verdict),
 		.rule = v.rule,
 		.args = wf->args,
 		.start_ns = rec->start_wall,

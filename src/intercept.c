@@ -20,6 +20,8 @@
 /* How long one record stands for the packets of a protocol that weir does not carry. */
 #define UNSUPPORTED_KEEP (30 * 1000000000ULL)
 
+static void judged(struct relay *r, struct flow *f, enum judge_say say);
+
 int intercept_init(struct intercept *ic)
 {
 	const struct front_config fc = {
@@ -28,6 +30,7 @@ int intercept_init(struct intercept *ic)
 	};
 	int rc;
 
+	ic->relay.judged = judged;
 	ic->tun_batch = 1;
 	ic->buf = pktbuf_get();
 	ic->front = front_new(&fc, ic->relay.sink);
@@ -196,9 +199,16 @@ void intercept_event(struct intercept *ic, const struct epoll_event *ev)
 
 static void unsupported_owned(struct relay *r, struct flow *f)
 {
-	if (relay_flow_owned(r, f) == 0)
+	if (relay_flow_owned(r, f) == JUDGE_PASS)
 		flow_set_state(r->flows, f, FLOW_OPEN);
 	timers_set(r->timers, f, r->now + UNSUPPORTED_KEEP);
+}
+
+static void unsupported_judged(struct relay *r, struct flow *f, enum judge_say say)
+{
+	(void)r;
+	(void)f;
+	(void)say; /* it is refused anyway */
 }
 
 static void unsupported_woken(struct relay *r, struct flow *f)
@@ -222,6 +232,7 @@ static void nothing_to_free(struct relay *r, struct flow *f)
 /** struct relay_ops - what happens to a flow, as its relay answers it (relay.h) */
 struct relay_ops {
 	void (*owned)(struct relay *r, struct flow *f);
+	void (*judged)(struct relay *r, struct flow *f, enum judge_say say);
 	void (*woken)(struct relay *r, struct flow *f);
 	void (*timeout)(struct relay *r, struct flow *f);
 	void (*stop)(struct relay *r, struct flow *f);
@@ -230,17 +241,21 @@ struct relay_ops {
 
 static const struct relay_ops *ops_of(const struct flow *f)
 {
-	static const struct relay_ops tcp = {relay_tcp_owned, relay_tcp_woken, relay_tcp_timeout,
-					     relay_tcp_stop, relay_tcp_freeing};
-	static const struct relay_ops udp = {relay_udp_owned, relay_udp_woken, relay_udp_timeout,
-					     relay_udp_stop, relay_udp_freeing};
-	static const struct relay_ops icmp = {relay_icmp_owned, relay_icmp_woken,
-					      relay_icmp_timeout, relay_icmp_stop,
-					      relay_icmp_freeing};
-	static const struct relay_ops local = {relay_local_owned, relay_local_woken,
-					       relay_local_stop, relay_local_stop, nothing_to_free};
-	static const struct relay_ops none = {unsupported_owned, unsupported_woken, unsupported_end,
-					      unsupported_end, nothing_to_free};
+	static const struct relay_ops tcp = {relay_tcp_owned, relay_tcp_judged,
+					     relay_tcp_woken, relay_tcp_timeout,
+					     relay_tcp_stop,  relay_tcp_freeing};
+	static const struct relay_ops udp = {relay_udp_owned, relay_udp_judged,
+					     relay_udp_woken, relay_udp_timeout,
+					     relay_udp_stop,  relay_udp_freeing};
+	static const struct relay_ops icmp = {relay_icmp_owned, relay_icmp_judged,
+					      relay_icmp_woken, relay_icmp_timeout,
+					      relay_icmp_stop,	relay_icmp_freeing};
+	static const struct relay_ops local = {relay_local_owned, relay_local_judged,
+					       relay_local_woken, relay_local_stop,
+					       relay_local_stop,  nothing_to_free};
+	static const struct relay_ops none = {unsupported_owned, unsupported_judged,
+					      unsupported_woken, unsupported_end,
+					      unsupported_end,	 nothing_to_free};
 
 	if (f->local)
 		return &local;
@@ -255,6 +270,11 @@ static const struct relay_ops *ops_of(const struct flow *f)
 	default:
 		return &none;
 	}
+}
+
+static void judged(struct relay *r, struct flow *f, enum judge_say say)
+{
+	ops_of(f)->judged(r, f, say);
 }
 
 static void set_owner(struct flow *f, const struct owner_answer *a, const struct owner *o)
@@ -277,11 +297,12 @@ const struct owner *intercept_owner(struct intercept *ic, struct flow_ref ref,
 		ops_of(f)->owned(&ic->relay, f);
 		return NULL;
 	}
-	/* The second answer for an inbound flow; one that knows less than the first is none. */
-	if (f && f->rec->inbound && f->rec->reason == FLOW_ENDED_NOT && o) {
+	/* Asked for a second time; an answer that knows less than the first is none. */
+	if (f && f->rec->reason == FLOW_ENDED_NOT && o) {
 		const struct owner *was = f->owner;
 
 		set_owner(f, a, o);
+		judge_again(&ic->relay, f);
 		return was;
 	}
 	return o;
@@ -294,7 +315,10 @@ static void deadline(struct relay *r, struct flow *f)
 		ops_of(f)->owned(r, f);
 		return;
 	}
-	ops_of(f)->timeout(r, f);
+	if (f->held || f->gated)
+		judge_timeout(r, f);
+	else
+		ops_of(f)->timeout(r, f);
 }
 
 void intercept_deadlines(struct intercept *ic)
@@ -355,8 +379,9 @@ static bool wake(struct relay *r)
 
 bool intercept_turn_end(struct intercept *ic)
 {
-	bool more = wake(&ic->relay);
+	bool more = judge_turn(&ic->relay);
 
+	more |= wake(&ic->relay);
 	more |= relay_tcp_resume(&ic->relay);
 	relay_udp_flush(&ic->relay);
 	flow_reap(ic->relay.flows, freeing, &ic->relay);

@@ -18,6 +18,14 @@
 
 #define IPC_HEADER offsetof(struct ipc_msg, query)
 
+/** flow_size - most flows have nothing learnt */
+static size_t flow_size(const struct ipc_msg *m)
+{
+	if (m->count == 1)
+		return IPC_HEADER + offsetof(struct ipc_flow, learnt);
+	return m->count == 2 ? IPC_HEADER + sizeof(m->flow) : 0;
+}
+
 size_t ipc_size(const struct ipc_msg *m)
 {
 	bool batch = m->count >= 1 && m->count <= IPC_BATCH;
@@ -28,13 +36,26 @@ size_t ipc_size(const struct ipc_msg *m)
 	case IPC_DRAIN:
 	case IPC_STOP:
 		return m->count ? 0 : IPC_HEADER;
+	case IPC_WATCH:
+		return m->count > 1 ? 0 : IPC_HEADER;
+	case IPC_FORGET: /* the count is all there is to say */
+		return IPC_HEADER;
 	case IPC_OWNER_QUERY:
 		return batch ? IPC_HEADER + m->count * sizeof(m->query[0]) : 0;
 	case IPC_OWNER_ANSWER:
 		return batch ? IPC_HEADER + m->count * sizeof(m->answer[0]) : 0;
 	case IPC_FLOW_OPEN:
 	case IPC_FLOW_END:
-		return m->count == 1 ? IPC_HEADER + sizeof(m->flow) : 0;
+	case IPC_FLOW_EVENT:
+		return flow_size(m);
+	case IPC_DECIDE:
+	case IPC_KILL:
+	case IPC_LOOK:
+		return batch ? IPC_HEADER + m->count * sizeof(m->order[0]) : 0;
+	case IPC_DECISION:
+		return m->count == 1 ? IPC_HEADER + sizeof(m->decision) : 0;
+	case IPC_RULES:
+		return m->count == 1 ? IPC_HEADER + sizeof(m->rules) : 0;
 	case IPC_OWNER:
 		return m->count == 1 ? IPC_HEADER + sizeof(m->owner) : 0;
 	case IPC_RESOLVER:
@@ -98,7 +119,8 @@ static bool flow_valid(const struct ipc_flow *f)
 	const struct flow_rec *r = &f->rec;
 
 	return terminated(f->host, sizeof(f->host)) && r->state < FLOW_STATE_MAX &&
-	       r->reason < FLOW_REASON_MAX && r->verdict <= 1 && r->owner_why < OWNER_WHY_MAX;
+	       f->what < IPC_EVENTS && r->reason < FLOW_REASON_MAX &&
+	       r->verdict < FLOW_VERDICT_MAX && r->by < FLOW_BY_MAX && r->owner_why < OWNER_WHY_MAX;
 }
 
 static bool owner_valid(const struct owner *o)
@@ -106,7 +128,8 @@ static bool owner_valid(const struct owner *o)
 	if (!o->id || o->parents_len > OWNER_PARENTS_MAX)
 		return false;
 	for (unsigned i = 0; i < o->parents_len; i++)
-		if (!terminated(o->parents[i].comm, sizeof(o->parents[i].comm)))
+		if (!terminated(o->parents[i].comm, sizeof(o->parents[i].comm)) ||
+		    !terminated(o->parents[i].exe, sizeof(o->parents[i].exe)))
 			return false;
 	return terminated(o->user, sizeof(o->user)) && terminated(o->comm, sizeof(o->comm)) &&
 	       terminated(o->exe, sizeof(o->exe)) && terminated(o->cmdline, sizeof(o->cmdline)) &&
@@ -131,13 +154,23 @@ static bool hook_valid(const struct ipc_hook *h)
 	return h->what < IPC_HOOK_WHATS && (!h->len || !h->text[h->len - 1]);
 }
 
+static bool decision_valid(const struct decision *d)
+{
+	return d->number && d->what > DECISION_ONCE && d->what < DECISION_FOR_MAX &&
+	       (d->verdict == FLOW_ALLOW || d->verdict == FLOW_BLOCK) &&
+	       terminated(d->text, sizeof(d->text));
+}
+
 /** content_valid - the parts of @m that a receiver uses as an index or a string */
 static bool content_valid(const struct ipc_msg *m)
 {
 	switch (m->type) {
 	case IPC_FLOW_OPEN:
 	case IPC_FLOW_END:
+	case IPC_FLOW_EVENT:
 		return flow_valid(&m->flow);
+	case IPC_DECISION:
+		return decision_valid(&m->decision);
 	case IPC_OWNER:
 		return owner_valid(&m->owner);
 	case IPC_LISTEN:

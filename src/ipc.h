@@ -8,7 +8,9 @@
 #ifndef WEIR_IPC_H
 #define WEIR_IPC_H
 
+#include "decision.h"
 #include "flow.h"
+#include "learnt.h"
 #include "listener.h"
 #include "names.h"
 #include "owner.h"
@@ -21,6 +23,7 @@ enum ipc_type {
 	IPC_FLOW_END,	 /* struct ipc_flow */
 	IPC_NOTICE,	 /* text: one line for the user */
 	IPC_DRAINED,	 /* nothing of the programs is under way any more */
+	IPC_FLOW_EVENT,	 /* struct ipc_flow, with @what of it */
 	/* supervisor -> worker */
 	IPC_OWNER_ANSWER, /* struct ipc_answer[]; each new struct owner came before in IPC_OWNER */
 	IPC_OWNER,	  /* struct owner */
@@ -29,12 +32,21 @@ enum ipc_type {
 	IPC_STOP,	  /* report what is open as ended, and exit */
 	IPC_LISTEN,	  /* struct listener, and its socket comes along (SCM_RIGHTS) */
 	IPC_UNLISTEN,	  /* struct listener: no more of it */
+	IPC_RULES,	  /* struct ipc_rules, and the memfd of a ruleset comes along */
+	IPC_DECISION,	  /* struct decision: remember it */
+	IPC_FORGET,	  /* its number: no more */
+	IPC_DECIDE,	  /* struct ipc_order[]: flows that are held */
+	IPC_KILL,	  /* struct ipc_order[]: end these flows */
+	IPC_LOOK,  /* struct ipc_order[]: their processes have changed: ask again whose they are */
+	IPC_WATCH, /* @count 1: events are streamed to somebody, 0: to nobody */
 	/* either way */
 	IPC_HOOK, /* struct ipc_hook, perhaps with a descriptor */
 	IPC_TYPE_MAX
 };
 
 #define IPC_BATCH 32
+
+#define IPC_EVENTS 8 /* below it is every enum judge_event */
 
 struct ipc_query {
 	struct flow_ref flow;
@@ -46,9 +58,28 @@ struct ipc_answer {
 	struct owner_answer a;
 };
 
+/**
+ * struct ipc_flow - a flow as it is, or ended
+ * @what: of IPC_FLOW_EVENT: an enum judge_event; @rule: of the rule that says so, 1 + index
+ * @learnt: with @count 2 only
+ */
 struct ipc_flow {
 	struct flow_rec rec;
+	uint32_t what, rule;
 	char host[NAMES_HOST_MAX];
+	struct learnt learnt;
+};
+
+/** struct ipc_order - something to be done to one flow: the one of this id, or none */
+struct ipc_order {
+	struct flow_ref flow;
+	uint64_t id;
+	uint32_t verdict; /* of IPC_DECIDE: enum flow_verdict */
+};
+
+/** struct ipc_rules - what the memfd is that comes along */
+struct ipc_rules {
+	uint32_t number;
 };
 
 enum ipc_hook_what {
@@ -93,6 +124,9 @@ struct ipc_msg {
 		struct ipc_resolver resolver;
 		struct listener listener;
 		struct ipc_hook hook;
+		struct decision decision;
+		struct ipc_order order[IPC_BATCH];
+		struct ipc_rules rules;
 		char text[256];
 	};
 };

@@ -11,6 +11,7 @@
 
 #include <sys/wait.h>
 
+#include "ask.h"
 #include "check.h"
 #include "config.h"
 #include "control.h"
@@ -22,6 +23,7 @@
 #include "select_names.h"
 #include "supervisor.h"
 #include "up.h"
+#include "workerhooks.h"
 
 #include "base/log.h"
 #include "base/util.h"
@@ -32,7 +34,7 @@
 /** check_hooks - in a process of its own, without capabilities: its exit status */
 static int check_hooks(const struct config *cfg)
 {
-	const struct hook_env env = {.check = true};
+	const struct hook_env env = {.check = true, .scopes = &workerhooks_scopes};
 	struct hook_chain *c = isolate_drop_capabilities() ? NULL : hook_chain_new(&env);
 	char err[512];
 
@@ -110,15 +112,6 @@ static int cmd_doctor(int argc, char **argv)
 	if (argc > 1)
 		die(STATUS_USAGE, "doctor takes no arguments");
 	return doctor_run();
-}
-
-/** pid_of - a process number and nothing else; 0 when @text is none */
-static pid_t pid_of(const char *text)
-{
-	char *end;
-	long pid = strtol(text, &end, 10);
-
-	return *text >= '0' && *text <= '9' && !*end && pid <= INT32_MAX ? (pid_t)pid : 0;
 }
 
 /** runtime_dir - `--runtime-dir DIR` is all that @argv may have; NULL: something else */
@@ -210,24 +203,6 @@ static int cmd_up(int argc, char **argv)
 	return r;
 }
 
-/** ask - a running instance, one or that of --instance PID */
-static int ask(int argc, char **argv)
-{
-	char err[256];
-	pid_t instance = 0;
-
-	if (argc == 3 && !strcmp(argv[1], "--instance"))
-		instance = pid_of(argv[2]);
-	else if (argc == 2 && !strncmp(argv[1], "--instance=", 11))
-		instance = pid_of(argv[1] + 11);
-	if (argc != 1 && !instance)
-		die(STATUS_USAGE, "%s takes nothing but --instance PID, the number of a process",
-		    argv[0]);
-	if (control_ask(instance, argv[0], stdout, err, sizeof(err)))
-		die(1, "%s", err);
-	return 0;
-}
-
 static int cmd_version(int argc, char **argv)
 {
 	(void)argc;
@@ -251,10 +226,22 @@ static const struct command {
 	{"status", "[--runtime-dir DIR]", "what the running `weir up` does", cmd_status},
 	{"down", "[--after-crash] [--runtime-dir DIR]",
 	 "end `weir up`, and undo all that it, or one that was killed, has changed", cmd_down},
-	{"flows", "[--instance PID]",
-	 "print the live flows of a running weir, one JSON object a line", ask},
+	{"flows", "[--instance PID] [EXPR]",
+	 "print the live flows of a running weir, or those that EXPR means, one JSON object a line",
+	 ask_flows},
+	{"kill", "[--instance PID] ID|EXPR", "end flows of a running weir", ask_kill},
+	{"rules", "[--instance PID] [forget N]",
+	 "print the rules in force, with hits and bytes, and the decisions that are remembered",
+	 ask_rules},
+	{"reload", "[--instance PID]", "let a running weir read its rules again", ask_reload},
+	{"decide", "[--for WHAT] [--ttl TIME] [--keep FILE] [--instance PID] ID allow|block",
+	 "answer for a flow that is held (rule `ask`)", ask_decide},
+	{"events", "[--instance PID]",
+	 "print what happens to flows by rules, one JSON object a line, until interrupted",
+	 ask_events},
 	{"hooks", "[--instance PID]",
-	 "print what the hooks of a running weir were called for, and how long that took", ask},
+	 "print what the hooks of a running weir were called for, and how long that took",
+	 ask_hooks},
 	{"check", "[--flow 'FIELD=VALUE...'] FILE",
 	 "explain the rules of FILE, or which of them decides about a flow", check_run},
 	{"doctor", "", "say what this machine allows, and what to change", cmd_doctor},

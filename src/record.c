@@ -130,6 +130,12 @@ static void live_end(struct record *r, const struct flow_rec *f, const struct ow
 	sink_line(&r->live, line);
 }
 
+void record_line(struct record *r, const char *line)
+{
+	if (r->log.fd >= 0)
+		sink_line(&r->log, line);
+}
+
 /** log_line - @line is freed; NULL: there was no memory for it */
 static void log_line(struct record *r, char *line)
 {
@@ -140,10 +146,11 @@ static void log_line(struct record *r, char *line)
 	free(line);
 }
 
-void record_end(struct record *r, const struct flow_rec *f, const struct owner *o, const char *host)
+void record_end(struct record *r, const struct flow_rec *f, const struct owner *o, const char *host,
+		const struct record_more *more)
 {
 	if (r->log.fd >= 0)
-		log_line(r, record_json(f, o, host));
+		log_line(r, record_json(f, o, host, more));
 	if (r->cfg.live)
 		live_end(r, f, o, host);
 	if (r->cfg.table)

@@ -9,9 +9,20 @@
 #define WEIR_RECORD_H
 
 #include "flow.h"
+#include "learnt.h"
 #include "owner.h"
 
 struct record;
+
+/**
+ * struct record_more - what is known of a flow beside its record
+ * @learnt: NULL: nothing
+ * @rule: what decided: "FILE:LINE", "decision N"; NULL: nobody had to
+ */
+struct record_more {
+	const struct learnt *learnt;
+	const char *rule;
+};
 
 struct record_config {
 	const char *log; /* FILE, fd:N, "-" = stderr, NULL = none */
@@ -32,8 +43,10 @@ int record_log_fd(const struct record *r);
 void record_open(struct record *r, const struct flow_rec *f, const struct owner *o,
 		 const char *host);
 /** record_end - write the line, add to the table; never blocks, loses and counts instead */
-void record_end(struct record *r, const struct flow_rec *f, const struct owner *o,
-		const char *host);
+void record_end(struct record *r, const struct flow_rec *f, const struct owner *o, const char *host,
+		const struct record_more *more);
+/** record_line - a line of JSON of another event_type, which the caller has made */
+void record_line(struct record *r, const char *line);
 /**
  * struct record_listen - somebody listens, or the last one at this address does not any more
  * @uid: the socket's; @inode: 0 = not known; @why: enum owner_why, where there is no owner
@@ -62,7 +75,11 @@ void record_free(struct record *r);
  */
 void record_community_id(const struct flow_rec *f, char out[32]);
 /** record_json - the line without newline, malloced; NULL on ENOMEM */
-char *record_json(const struct flow_rec *f, const struct owner *w, const char *host);
+char *record_json(const struct flow_rec *f, const struct owner *w, const char *host,
+		  const struct record_more *more);
+/** record_event_json - the same of a flow's @event: event_type "weir", weir.event */
+char *record_event_json(const struct flow_rec *f, const struct owner *w, const char *host,
+			const struct record_more *more, const char *event, uint64_t wall);
 /** record_listen_json - the same for struct record_listen, at @wall ns since 1970 */
 char *record_listen_json(const struct record_listen *l, const struct owner *w, uint64_t wall);
 

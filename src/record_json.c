@@ -17,6 +17,8 @@
 
 #include <jansson.h>
 
+#include "expr.h"
+
 #include "base/clock.h"
 #include "base/util.h"
 
@@ -206,6 +208,8 @@ static json_t *parents_json(const struct owner *w)
 
 		set_number(p, "pid", (uint64_t)w->parents[i].pid);
 		set_text(p, "comm", w->parents[i].comm);
+		if (w->parents[i].exe[0])
+			set_text(p, "exe", w->parents[i].exe);
 		json_array_append_new(list, p);
 	}
 	return list;
@@ -260,7 +264,65 @@ static const char *side_end(const struct flow_side *s)
 	return s->rst ? "rst" : s->fin ? "fin" : "open";
 }
 
-static json_t *weir_json(const struct flow_rec *f, const struct owner *w, const char *host)
+/* --- what was learnt: EVE's names, each under the object that it has in its own records ------ */
+
+static json_t *learnt_text(const struct learnt *l, unsigned field, unsigned i)
+{
+	const char *text;
+	size_t len;
+
+	return learnt_get(l, field, i, &text, &len) == LEARNT_VALUE ? json_text(text, len) : NULL;
+}
+
+static void set_learnt(json_t *o, const char *key, const struct learnt *l, unsigned field)
+{
+	json_t *text = learnt_text(l, field, 0);
+
+	if (text)
+		json_object_set_new(o, key, text);
+}
+
+static void set_list(json_t *o, const char *key, const struct learnt *l, unsigned field)
+{
+	json_t *list = NULL, *text;
+
+	for (unsigned i = 0; (text = learnt_text(l, field, i)); i++) {
+		if (!list)
+			list = json_array();
+		json_array_append_new(list, text);
+	}
+	if (list)
+		json_object_set_new(o, key, list);
+}
+
+/* set_object - unless it is empty */
+static void set_object(json_t *o, const char *key, json_t *object)
+{
+	if (json_object_size(object))
+		json_object_set_new(o, key, object);
+	else
+		json_decref(object);
+}
+
+static void set_names(json_t *o, const struct learnt *l)
+{
+	json_t *tls = json_object(), *ja3 = json_object(), *http = json_object();
+
+	set_learnt(o, "app_proto", l, EXPR_F_APP);
+	set_learnt(tls, "sni", l, EXPR_F_SNI);
+	set_list(tls, "client_alpns", l, EXPR_F_ALPN);
+	set_learnt(ja3, "hash", l, EXPR_F_JA3);
+	set_object(tls, "ja3", ja3);
+	set_learnt(tls, "ja4", l, EXPR_F_JA4);
+	set_object(o, "tls", tls);
+	set_learnt(http, "hostname", l, EXPR_F_HTTP_HOST);
+	set_learnt(http, "http_method", l, EXPR_F_HTTP_METHOD);
+	set_learnt(http, "url", l, EXPR_F_HTTP_PATH);
+	set_object(o, "http", http);
+}
+
+static json_t *weir_json(const struct flow_rec *f, const struct owner *w, const char *host,
+			 const struct record_more *more)
 {
 	json_t *o = json_object(), *end = json_object();
 
@@ -274,7 +336,11 @@ static json_t *weir_json(const struct flow_rec *f, const struct owner *w, const 
 		json_object_set_new(o, "host", json_text(host, FLOW_HOST_MAX));
 	set_ms(o, "connect_ms", f->start, f->connected);
 	set_ms(o, "first_byte_ms", f->start, f->first_byte);
-	set_word(o, "verdict", f->verdict ? "block" : "allow");
+	set_word(o, "verdict", flow_verdict_text(f->verdict));
+	if (more && more->rule)
+		set_word(o, "rule", more->rule);
+	if (more && more->learnt)
+		set_list(o, "tags", more->learnt, EXPR_F_TAG);
 	set_word(o, "reason", flow_reason_text(f->reason));
 	if (f->proto == IPPROTO_TCP) {
 		set_word(end, "app", side_end(&f->up));
@@ -288,21 +354,31 @@ static json_t *weir_json(const struct flow_rec *f, const struct owner *w, const 
 	return o;
 }
 
-char *record_json(const struct flow_rec *f, const struct owner *w, const char *host)
+/* whole - all but the kind of the record */
+static json_t *whole(const struct flow_rec *f, const struct owner *w, const char *host,
+		     const struct record_more *more, const char *type, uint64_t wall)
 {
 	json_t *o = json_object();
-	char id[32], *line;
+	char id[32];
 
-	set_time(o, "timestamp", end_wall(f));
+	set_time(o, "timestamp", wall);
 	set_number(o, "flow_id", f->id & INT64_MAX);
-	set_word(o, "event_type", "flow");
+	set_word(o, "event_type", type);
 	set_tuple(o, f);
 	record_community_id(f, id);
 	if (*id)
 		set_word(o, "community_id", id);
 	json_object_set_new(o, "flow", flow_json(f));
-	json_object_set_new(o, "weir", weir_json(f, w, host));
-	line = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(JSON_DIGITS));
+	if (more && more->learnt)
+		set_names(o, more->learnt);
+	json_object_set_new(o, "weir", weir_json(f, w, host, more));
+	return o;
+}
+
+static char *dump(json_t *o)
+{
+	char *line = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(JSON_DIGITS));
+
 	json_decref(o);
 	return line;
 }
@@ -326,4 +402,19 @@ char *record_listen_json(const struct record_listen *l, const struct owner *w, u
 	line = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	return line;
+}
+
+char *record_json(const struct flow_rec *f, const struct owner *w, const char *host,
+		  const struct record_more *more)
+{
+	return dump(whole(f, w, host, more, "flow", end_wall(f)));
+}
+
+char *record_event_json(const struct flow_rec *f, const struct owner *w, const char *host,
+			const struct record_more *more, const char *event, uint64_t wall)
+{
+	json_t *o = whole(f, w, host, more, "weir", wall);
+
+	set_word(json_object_get(o, "weir"), "event", event);
+	return dump(o);
 }

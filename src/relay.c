@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The common part of a flow's life, in the order of the calls: a relay makes
- * the flow (bounds, name, owner asked for), the answer judges it (hooks
- * opened), the relay ends it (hooks closed, record told, name let go).
+ * the flow (bounds, name, owner asked for), the answer judges it (rules, then
+ * hooks opened), the relay ends it (hooks closed, record told, name let go).
  */
 #include "relay.h"
 
@@ -19,6 +19,7 @@ struct hook_view relay_view(const struct relay *r, const struct flow *f)
 		.rec = f->rec,
 		.owner = f->owner,
 		.host = slot ? names_text(r->names, slot) : NULL,
+		.rule = judge_rule_text(r, f),
 	};
 }
 
@@ -166,24 +167,47 @@ static void end_owner_wait(struct relay *r, struct flow *f)
 		timers_clear(r->timers, f);
 }
 
-int relay_flow_owned(struct relay *r, struct flow *f)
+/** refused_by_hook - the record says so; HOOK_PEND holds it for the moment */
+static enum judge_say refused_by_hook(struct flow *f, int verdict)
+{
+	static const enum flow_verdict verdicts[] = {
+		[JUDGE_BLOCK] = FLOW_BLOCK, [JUDGE_DROP] = FLOW_DROP, [JUDGE_HOLD] = FLOW_HELD};
+	/* Without memory for the hooks the flow cannot be inspected: it does not pass. */
+	const enum judge_say say = verdict == HOOK_PEND	  ? JUDGE_HOLD
+				   : verdict == HOOK_DROP ? JUDGE_DROP
+							  : JUDGE_BLOCK;
+
+	f->rec->verdict = (uint8_t)verdicts[say];
+	f->rec->by = FLOW_BY_HOOK;
+	f->held = say == JUDGE_HOLD;
+	return say;
+}
+
+enum judge_say relay_flow_passed(struct relay *r, struct flow *f, enum judge_say say)
 {
 	int verdict;
 
-	weir_assert(relay_owner_pending(f));
+	if (say != JUDGE_PASS)
+		return say;
+	verdict = hook_chain_open(r->hooks, f);
+	if (verdict)
+		return refused_by_hook(f, verdict);
+	flow_set_state(r->flows, f, FLOW_JUDGED);
+	return judge_gate(r, f);
+}
+
+enum judge_say relay_flow_owned(struct relay *r, struct flow *f)
+{
+	weir_assert(f->rec->state == FLOW_NEW || f->rec->state == FLOW_OWNED);
 	if (f->rec->state == FLOW_NEW) {
 		end_owner_wait(r, f);
 		flow_set_state(r->flows, f, FLOW_OWNED);
+	} else if (f->rec->by == FLOW_BY_HOOK) { /* it wanted time, and has made up its mind */
+		f->rec->verdict = FLOW_ALLOW;
+		f->rec->by = FLOW_BY_DEFAULT;
+		f->held = false;
 	}
-	verdict = hook_chain_open(r->hooks, f);
-	if (verdict == HOOK_PEND)
-		return HOOK_PEND;
-	flow_set_state(r->flows, f, FLOW_JUDGED);
-	if (!verdict)
-		return 0;
-	/* Without memory for the hooks the flow cannot be inspected: it does not pass. */
-	f->rec->verdict = 1;
-	return verdict == HOOK_DROP ? HOOK_DROP : HOOK_BLOCK;
+	return relay_flow_passed(r, f, judge_owned(r, f));
 }
 
 void relay_flow_end(struct relay *r, struct flow *f, enum flow_reason reason)
@@ -195,6 +219,7 @@ void relay_flow_end(struct relay *r, struct flow *f, enum flow_reason reason)
 		r->steered_from[f->rec->orig_port]--;
 	flow_end(r->flows, f, reason, r->now);
 	hook_chain_close(r->hooks, f);
+	judge_end(r, f);
 	r->flow_ended(r->ctx, f);
 	drop_name(r, f);
 }

@@ -7,6 +7,7 @@
  *   _packet   the program sent something
  *   _net      its kernel socket became ready (EPOLL* bits)
  *   _owned    the owner is known, or known to be unknown
+ *   _judged   what rules say of it has changed, or what it was held for is decided (judge.h)
  *   _woken    hooks have done something outside of the calls that showed them its payload
  *   _timeout  its deadline has passed
  *   _stop     weir ends: finish now
@@ -19,6 +20,7 @@
 #include "dest.h"
 #include "flow.h"
 #include "hook.h"
+#include "judge.h"
 #include "names.h"
 #include "netsock.h"
 #include "stack.h"
@@ -35,6 +37,7 @@ struct relay {
 	struct flow_table *flows;
 	struct timers *timers;
 	struct hook_chain *hooks;
+	struct judge *judge;
 	struct names *names;
 	struct netsock_set *socks;
 	const struct stack_sink *sink;
@@ -52,7 +55,10 @@ struct relay {
 		__attribute__((format(printf, 3, 4)));
 	void (*flow_ended)(void *ctx, struct flow *f); /* to the record; called once per flow */
 	void (*flow_opened)(void *ctx, struct flow *f);
+	void (*flow_event)(void *ctx, struct flow *f, enum judge_event what, uint32_t rule);
 	void *ctx;
+	/* to its relay's _judged(): intercept.c */
+	void (*judged)(struct relay *r, struct flow *f, enum judge_say say);
 	/* private to each relay: owned by relay_*_init() */
 	struct relay_tcp_state *tcp;
 	struct relay_local *local; /* NULL: no resolver on loopback */
@@ -99,21 +105,24 @@ struct relay_peer {
  */
 struct flow *relay_flow_new_in(struct relay *r, uint8_t proto, const struct relay_peer *p);
 /**
- * relay_flow_owned - NEW -> OWNED -> JUDGED, hooks opened; 0, HOOK_BLOCK, HOOK_DROP or HOOK_PEND
+ * relay_flow_owned - NEW -> OWNED; with JUDGE_PASS also JUDGED, hooks opened
  *
- * After HOOK_PEND the flow stays OWNED, and relay_*_owned() is called again when it is decided.
+ * After JUDGE_HOLD the flow stays OWNED. When it was a hook that wants more time (HOOK_PEND),
+ * this is called again; else relay_*_judged() is.
  */
-int relay_flow_owned(struct relay *r, struct flow *f);
+enum judge_say relay_flow_owned(struct relay *r, struct flow *f);
+/** relay_flow_passed - the same from OWNED on, when rules have said @say later */
+enum judge_say relay_flow_passed(struct relay *r, struct flow *f, enum judge_say say);
 /**
  * relay_flow_end - hooks closed, record told, state CLOSING, no deadline; once per flow
  *
  * A flow may be CLOSING before (its 5-tuple free for a new one) and ends here all the same.
  */
 void relay_flow_end(struct relay *r, struct flow *f, enum flow_reason reason);
-/** relay_owner_pending - neither known nor decided: no payload may be relayed yet */
-static inline bool relay_owner_pending(const struct flow *f)
+/** relay_flow_waits - for its owner, or for somebody's decision: no payload may be relayed yet */
+static inline bool relay_flow_waits(const struct flow *f)
 {
-	return f->rec->state <= FLOW_OWNED;
+	return f->rec->state < FLOW_JUDGED || f->held;
 }
 
 /* --- TCP: relay_tcp.c -------------------------------------------------------------- */
@@ -123,6 +132,7 @@ void relay_tcp_packet(struct relay *r, const struct packet *p, struct pktbuf *bu
 void relay_tcp_engine(struct relay *r, struct flow *f, unsigned ev);
 void relay_tcp_net(struct relay *r, struct flow *f, uint32_t ev);
 void relay_tcp_owned(struct relay *r, struct flow *f);
+void relay_tcp_judged(struct relay *r, struct flow *f, enum judge_say say);
 void relay_tcp_woken(struct relay *r, struct flow *f);
 void relay_tcp_timeout(struct relay *r, struct flow *f);
 void relay_tcp_stop(struct relay *r, struct flow *f);
@@ -159,6 +169,7 @@ int64_t relay_udp_publish(struct relay *r, const struct addrport *app, uint16_t 
 void relay_udp_unpublish(struct relay *r, uint64_t token);
 void relay_udp_net(struct relay *r, uint64_t token, uint32_t epoll_events);
 void relay_udp_owned(struct relay *r, struct flow *f);
+void relay_udp_judged(struct relay *r, struct flow *f, enum judge_say say);
 void relay_udp_woken(struct relay *r, struct flow *f);
 void relay_udp_timeout(struct relay *r, struct flow *f);
 void relay_udp_stop(struct relay *r, struct flow *f);
@@ -172,6 +183,7 @@ void relay_icmp_exit(struct relay *r);
 void relay_icmp_packet(struct relay *r, const struct packet *p, struct pktbuf *buf);
 void relay_icmp_net(struct relay *r, uint64_t token, uint32_t epoll_events);
 void relay_icmp_owned(struct relay *r, struct flow *f);
+void relay_icmp_judged(struct relay *r, struct flow *f, enum judge_say say);
 void relay_icmp_woken(struct relay *r, struct flow *f);
 void relay_icmp_timeout(struct relay *r, struct flow *f);
 void relay_icmp_stop(struct relay *r, struct flow *f);

@@ -414,11 +414,41 @@ int dgram_send(struct relay *r, struct dgram_map *m, uint8_t proto, const struct
 	return rc;
 }
 
+void dgram_refuse(struct relay *r, struct flow *f, const void *payload, size_t len)
+{
+	struct icmp_error e = dgram_prohibited(&f->rec->net.addr);
+
+	if (!f->refused) {
+		f->refused = true;
+		dgram_seen(r, f); /* from here on it may make room for others */
+	}
+	if (f->rec->verdict != FLOW_DROP)
+		dgram_give_error(r, f, 0, &e, payload, len);
+}
+
+bool dgram_within(struct relay *r, struct flow *f, enum hook_dir dir, const void *payload,
+		  size_t len)
+{
+	struct icmp_error e = dgram_prohibited(&f->rec->net.addr);
+
+	if (!f->metered)
+		return true;
+	if (judge_allowance(r, f, len) >= len) {
+		judge_spend(r, f, len);
+		return true;
+	}
+	r->notice(r->ctx, "quota", "datagrams beyond a quota are refused");
+	if (dir == HOOK_UP)
+		dgram_give_error(r, f, 0, &e, payload, len);
+	return false;
+}
+
 void dgram_opened(struct relay *r, struct flow *f)
 {
 	flow_set_state(r->flows, f, FLOW_OPEN);
 	r->flow_opened(r->ctx, f);
 	dgram_seen(r, f);
+	judge_opened(r, f);
 }
 
 void dgram_seen(struct relay *r, struct flow *f)
@@ -437,6 +467,8 @@ void dgram_end(struct relay *r, struct flow *f, enum flow_reason reason)
 
 enum flow_reason dgram_idle_reason(const struct flow *f)
 {
+	if (f->refused || f->held)
+		return FLOW_ENDED_BLOCKED;
 	if (f->rec->net_errno && !f->rec->down.packets)
 		return FLOW_ENDED_REFUSED;
 	return FLOW_ENDED_TIMEOUT;

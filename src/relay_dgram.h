@@ -137,6 +137,19 @@ unsigned dgram_drain_errors(struct relay *r, struct dgram_map *m, uint8_t proto,
 int dgram_send(struct relay *r, struct dgram_map *m, uint8_t proto, const struct netsock_dgram *d,
 	       int n, uint32_t *mtu);
 
+/**
+ * dgram_refuse - rules refuse @f, and here is a datagram of it (or NULL: the news of it)
+ *
+ * "Administratively prohibited", or silence, as the record's verdict says. The flow stays.
+ */
+void dgram_refuse(struct relay *r, struct flow *f, const void *payload, size_t len);
+/**
+ * dgram_within - may this datagram pass by its quotas? It is counted then
+ *
+ * Else it is lost, and a program that sent it is told that it is prohibited.
+ */
+bool dgram_within(struct relay *r, struct flow *f, enum hook_dir dir, const void *payload,
+		  size_t len);
 /** dgram_opened - a judged flow is open: its datagrams may pass */
 void dgram_opened(struct relay *r, struct flow *f);
 /** dgram_seen - a datagram of @f has come, from either side: it is in use */

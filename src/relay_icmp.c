@@ -265,6 +265,8 @@ static void pass_up(struct relay *r, struct flow *f, struct netsock_dgram *d)
 {
 	struct relay_echo *u = relay_echo_of(f);
 
+	if (!dgram_within(r, f, HOOK_UP, d->data, d->len - ICMP_HDR))
+		return;
 	f->rec->up.packets++;
 	f->rec->up.bytes += d->len - ICMP_HDR;
 	if (u->map)
@@ -319,7 +321,9 @@ void relay_icmp_packet(struct relay *r, const struct packet *p, struct pktbuf *b
 	if (!f || !f->relay)
 		return;
 	dgram_seen(r, f);
-	if (relay_owner_pending(f))
+	if (f->refused)
+		dgram_refuse(r, f, d.data, d.len);
+	else if (relay_flow_waits(f))
 		hold(r, f, HOOK_UP, &d);
 	else
 		up(r, f, &d);
@@ -332,6 +336,8 @@ static void pass_down(struct relay *r, struct flow *f, const struct netsock_dgra
 {
 	struct flow_rec *rec = f->rec;
 
+	if (!dgram_within(r, f, HOOK_DOWN, NULL, d->len - ICMP_HDR))
+		return;
 	if (!rec->first_byte)
 		rec->first_byte = r->now;
 	rec->down.packets++;
@@ -363,8 +369,10 @@ static void one_reply(struct relay *r, struct dgram_map *m, const struct netsock
 	f = flow_find(r->flows, proto_of(m->v4), &m->app, &net);
 	if (!f || !f->relay)
 		return;
+	if (f->refused)
+		return;
 	dgram_seen(r, f);
-	if (relay_owner_pending(f))
+	if (relay_flow_waits(f))
 		hold(r, f, HOOK_DOWN, d);
 	else
 		down(r, f, d);
@@ -407,32 +415,17 @@ static enum flow_reason idle_reason(const struct flow *f)
 {
 	const struct relay_echo *u = relay_echo_of(f);
 
-	if (u && u->refuse == EACCES)
+	if (u && u->refuse == EACCES && !f->refused)
 		return FLOW_ENDED_UNSUPPORTED;
 	return dgram_idle_reason(f);
 }
 
-void relay_icmp_owned(struct relay *r, struct flow *f)
+static void play_held(struct relay *r, struct flow *f)
 {
-	struct dgram_held *held;
 	struct relay_echo *u = relay_echo_of(f);
+	struct dgram_held *held;
 
-	if (!relay_owner_pending(f))
-		return;
-	switch (relay_flow_owned(r, f)) {
-	case 0:
-		break;
-	case HOOK_PEND:
-		return;
-	case HOOK_DROP:
-		dgram_end(r, f, FLOW_ENDED_BLOCKED);
-		return;
-	default:
-		blocked(r, f, NULL);
-		return;
-	}
-	dgram_opened(r, f);
-	while (u && f->rec->state == FLOW_OPEN &&
+	while (u && f->rec->state == FLOW_OPEN && !f->held &&
 	       (held = dgram_hold_pop(&u->held, &r->icmp->budget))) {
 		struct netsock_dgram d = dgram_held_view(held);
 
@@ -442,6 +435,51 @@ void relay_icmp_owned(struct relay *r, struct flow *f)
 			down(r, f, &d);
 		free(held);
 	}
+}
+
+/** refuse - rules do; the flow stays, see relay_udp.c. The first of what waits is answered */
+static void refuse(struct relay *r, struct flow *f)
+{
+	struct dgram_hold *h = &relay_echo_of(f)->held;
+
+	dgram_refuse(r, f, h->first ? h->first->data : NULL, h->first ? h->first->len : 0);
+	dgram_hold_drop_all(h, &r->icmp->budget);
+}
+
+static void judged(struct relay *r, struct flow *f, enum judge_say say)
+{
+	if (say == JUDGE_HOLD)
+		return;
+	if (say == JUDGE_PASS) {
+		dgram_opened(r, f);
+		play_held(r, f);
+	} else if (f->rec->by != FLOW_BY_HOOK && f->relay) {
+		refuse(r, f);
+	} else if (say == JUDGE_DROP) {
+		dgram_end(r, f, FLOW_ENDED_BLOCKED);
+	} else {
+		blocked(r, f, NULL);
+	}
+}
+
+void relay_icmp_owned(struct relay *r, struct flow *f)
+{
+	if (f->rec->state < FLOW_JUDGED && !f->refused)
+		judged(r, f, relay_flow_owned(r, f));
+}
+
+void relay_icmp_judged(struct relay *r, struct flow *f, enum judge_say say)
+{
+	if (f->rec->state == FLOW_OWNED && !f->refused)
+		say = relay_flow_passed(r, f, say);
+	if (f->refused) /* not any more: see relay_udp_judged() */
+		dgram_end(r, f, FLOW_ENDED_BLOCKED);
+	else if (f->rec->state <= FLOW_JUDGED)
+		judged(r, f, say);
+	else if (say != JUDGE_PASS && say != JUDGE_HOLD)
+		refuse(r, f);
+	else
+		play_held(r, f);
 }
 
 void relay_icmp_woken(struct relay *r, struct flow *f)
@@ -454,11 +492,10 @@ void relay_icmp_woken(struct relay *r, struct flow *f)
 
 void relay_icmp_timeout(struct relay *r, struct flow *f)
 {
-	if (relay_owner_pending(f)) {
+	if (f->rec->state == FLOW_NEW)
 		relay_icmp_owned(r, f); /* nobody knows the owner in time */
-		return;
-	}
-	dgram_end(r, f, idle_reason(f));
+	else
+		dgram_end(r, f, idle_reason(f));
 }
 
 void relay_icmp_stop(struct relay *r, struct flow *f)

@@ -178,9 +178,14 @@ static void learn(void *ctx, const uint8_t *msg, size_t len)
 /** show - @n bytes just read, and the end behind them, to the hooks; as hook_chain_chunk() */
 static int show(struct relay *r, struct flow *f, struct half *h, enum hook_dir dir, size_t n)
 {
-	struct hook_passed p;
-	int rc = hook_chain_chunk(r->hooks, f, dir, h->buf + h->len, n, h->fin, &p);
+	struct hook_passed p = {.as_is = 0};
+	int rc;
 
+	if (judge_payload(r, f, dir, n, h->fin) != JUDGE_PASS)
+		return HOOK_BLOCK;
+	rc = hook_chain_chunk(r->hooks, f, dir, h->buf + h->len, n, h->fin, &p);
+	if (!rc && judge_shown(r, f) != JUDGE_PASS)
+		rc = HOOK_BLOCK;
 	if (dir == HOOK_DOWN)
 		dnsstream_feed(&pair_of(f)->dns, h->buf + h->len, p.as_is, learn, r);
 	h->len += (uint32_t)p.as_is;
@@ -259,7 +264,7 @@ static void pump_pair(struct relay *r, struct flow *f)
 	struct pair *p = pair_of(f);
 	int err = 0, rc;
 
-	if (!p->connected || f->rec->state != FLOW_OPEN)
+	if (!p->connected || f->rec->state != FLOW_OPEN || f->held)
 		return;
 	f->rec->last = r->now;
 	rc = pump(r, f, &p->up, HOOK_UP, &err);
@@ -284,19 +289,43 @@ static void open_pair(struct relay *r, struct flow *f)
 		return;
 	flow_set_state(r->flows, f, FLOW_OPEN);
 	r->flow_opened(r->ctx, f);
+	judge_opened(r, f);
 	pump_pair(r, f);
+}
+
+static void ask_net(struct relay *r, struct flow *f);
+
+/** judged_pair - the program's half is there already: there is no silence, a refusal is a reset */
+static void judged_pair(struct relay *r, struct flow *f, enum judge_say say)
+{
+	if (say == JUDGE_HOLD)
+		return;
+	if (say != JUDGE_PASS) {
+		end_pair(r, f, FLOW_ENDED_BLOCKED);
+		return;
+	}
+	flow_set_state(r->flows, f, FLOW_CONNECTING);
+	if (pair_of(f)->net < 0)
+		ask_net(r, f);
+	else
+		open_pair(r, f);
 }
 
 void relay_local_owned(struct relay *r, struct flow *f)
 {
-	const int verdict = relay_flow_owned(r, f);
+	judged_pair(r, f, relay_flow_owned(r, f));
+}
 
-	if (verdict && verdict != HOOK_PEND)
+void relay_local_judged(struct relay *r, struct flow *f, enum judge_say say)
+{
+	if (f->rec->state == FLOW_OWNED)
+		say = relay_flow_passed(r, f, say);
+	if (f->rec->state <= FLOW_JUDGED)
+		judged_pair(r, f, say);
+	else if (say != JUDGE_PASS && say != JUDGE_HOLD)
 		end_pair(r, f, FLOW_ENDED_BLOCKED);
-	if (verdict)
-		return;
-	flow_set_state(r->flows, f, FLOW_CONNECTING);
-	open_pair(r, f);
+	else if (say == JUDGE_PASS)
+		relay_local_woken(r, f);
 }
 
 void relay_local_woken(struct relay *r, struct flow *f)
@@ -323,15 +352,32 @@ static void halves(struct pair *p)
 	p->up.readable = p->down.writable = true;
 }
 
-/** take - a connection to @dns was accepted as @fd: make the flow, and connect on */
+/** ask_net - connect to the resolver outside */
+static void ask_net(struct relay *r, struct flow *f)
+{
+	struct pair *p = pair_of(f);
+	const struct flow_ref ref = flow_ref(f);
+	struct addrport out;
+	int rc = dest_out(&r->dest, &f->rec->net, &out);
+
+	if (!rc)
+		rc = netsock_tcp_connect(r->socks, &out,
+					 netsock_token(NETSOCK_LOCAL, ref.index, ref.gen), &p->net);
+	if (rc && rc != -EINPROGRESS) {
+		f->rec->net_errno = -rc;
+		end_pair(r, f, FLOW_ENDED_REFUSED);
+		return;
+	}
+	halves(p);
+}
+
+/** take - a connection to @dns was accepted as @fd: make the flow; connect on if rules allow it */
 static void take(struct relay *r, const struct sandbox_dns *dns, int fd, const struct addrport *app)
 {
 	const struct addrport net = {.addr = dns->addr, .port = 53};
 	struct flow *f = relay_flow_new(r, IPPROTO_TCP, app, &net);
 	struct pair *p = f ? calloc(1, sizeof(*p)) : NULL;
-	struct addrport out;
 	struct flow_ref ref;
-	int rc;
 
 	if (!f) {
 		netsock_reset(&fd);
@@ -348,19 +394,11 @@ static void take(struct relay *r, const struct sandbox_dns *dns, int fd, const s
 	p->app = fd;
 	p->net = -1;
 	ref = flow_ref(f);
-	rc = dest_out(&r->dest, &net, &out);
-	if (!rc)
-		rc = netsock_tcp_connect(r->socks, &out,
-					 netsock_token(NETSOCK_LOCAL, ref.index, ref.gen), &p->net);
-	if (!rc || rc == -EINPROGRESS)
-		rc = netsock_watch(r->socks, fd,
-				   netsock_token(NETSOCK_LOCAL, ref.index | SIDE_APP, ref.gen));
-	if (rc) {
-		f->rec->net_errno = -rc;
-		end_pair(r, f, FLOW_ENDED_REFUSED);
-		return;
-	}
-	halves(p);
+	if (netsock_watch(r->socks, fd,
+			  netsock_token(NETSOCK_LOCAL, ref.index | SIDE_APP, ref.gen)))
+		end_pair(r, f, FLOW_ENDED_LIMIT);
+	else if (judge_early(r, f))
+		ask_net(r, f);
 }
 
 /** accept_some - what waits for @dns; false when more may */

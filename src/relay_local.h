@@ -27,6 +27,7 @@ void relay_local_free(struct relay *r);
 int relay_local_reply(struct relay *r, const struct udpout *d);
 void relay_local_net(struct relay *r, uint64_t token, uint32_t epoll_events);
 void relay_local_owned(struct relay *r, struct flow *f);
+void relay_local_judged(struct relay *r, struct flow *f, enum judge_say say);
 void relay_local_woken(struct relay *r, struct flow *f);
 void relay_local_stop(struct relay *r, struct flow *f);
 

@@ -3,7 +3,8 @@
  * relay_tcp: the life of a TCP flow.
  *
  * The program's SYN is held while two things happen side by side: the real
- * connect, and the look-up of the owner. Only when both are known is the SYN
+ * connect, and the look-up of the owner. (One after the other, where rules may refuse
+ * that owner.) Only when both are known, and rules let the flow pass, is the SYN
  * answered: by lwIP's SYN-ACK, or as the network answered us (RST, ICMP error,
  * silence). A repeated SYN meanwhile says that the program still waits.
  *
@@ -68,6 +69,9 @@ void relay_tcp_exit(struct relay *r)
 /* A kernel's first pauses between two SYNs are a second; a shorter silence says nothing. */
 #define SYN_SILENCE (2 * NSEC_PER_SEC)
 
+/* The last pause between two SYNs is 64 s. For so long one that rules drop is remembered. */
+#define SILENCE_KEEP (75 * NSEC_PER_SEC)
+
 static void drop_syn(struct relay *r, struct relay_tcp *rt)
 {
 	if (!rt->syn)
@@ -116,6 +120,8 @@ static void syn_again(struct relay *r, struct flow *f, const struct packet *p)
 		return;
 	}
 	h->seen = r->now;
+	if (f->rec->verdict == FLOW_DROP)
+		timers_set(r->timers, f, r->now + SILENCE_KEEP);
 	TAILQ_REMOVE(&r->tcp->half_open, h, waiting);
 	TAILQ_INSERT_TAIL(&r->tcp->half_open, h, waiting);
 }
@@ -250,6 +256,39 @@ static void app_reset(struct relay *r, struct flow *f)
 	relay_tcp_end(r, f, FLOW_ENDED_RESET_APP);
 }
 
+/* --- quotas ------------------------------------------------------------------------------
+ *
+ * What a quota has let pass shall arrive, to the byte, and a reset may throw away what is still
+ * under way: so it comes when all is acknowledged, or nobody takes it.
+ */
+
+#define CUT_LOOK (5 * NSEC_PER_MSEC)
+#define CUT_WAIT (5 * NSEC_PER_SEC)
+
+/** relay_tcp_spent - no byte more may pass */
+void relay_tcp_spent(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (rt->cut)
+		return;
+	rt->cut = true;
+	rt->probing = false;
+	rt->cut_until = r->now + CUT_WAIT;
+	judge_spent(r, f);
+	timers_set(r->timers, f, r->now + CUT_LOOK);
+}
+
+static void cut_look(struct relay *r, struct flow *f)
+{
+	const struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (r->now < rt->cut_until && (engine_unacked(rt->conn) || netsock_unsent(rt->fd) > 0))
+		timers_set(r->timers, f, r->now + CUT_LOOK);
+	else
+		reset_both(r, f, FLOW_ENDED_BLOCKED);
+}
+
 /** settle - after any event: is it over? */
 static void settle(struct relay *r, struct flow *f)
 {
@@ -297,14 +336,37 @@ static void refuse(struct relay *r, struct flow *f, int err)
 	relay_tcp_end(r, f, err == ETIMEDOUT ? FLOW_ENDED_TIMEOUT : FLOW_ENDED_REFUSED);
 }
 
+/** accept_held - lwIP answers the SYN */
+static int accept_held(struct relay_tcp *rt, struct flow *f)
+{
+	struct packet syn;
+
+	if (!held_syn(rt, &syn))
+		return -EBADMSG;
+	return engine_accept(&syn, flow_ref_pack(flow_ref(f)), &rt->conn);
+}
+
+/** connected_late - the SYN was answered before; what the program has sent meanwhile goes on */
+static void connected_late(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (rt->connect_err)
+		relay_tcp_net_failed(r, f, rt->connect_err);
+	else if (rt->connected && relay_tcp_pump_down(r, f) && relay_tcp_pump_up(r, f))
+		settle(r, f);
+}
+
 /** answer - both the connect and the owner are known: answer the held SYN */
 static void answer(struct relay *r, struct flow *f)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
-	struct packet syn;
-	int rc;
 
-	if (rt->conn || relay_owner_pending(f))
+	if (rt->early) {
+		connected_late(r, f);
+		return;
+	}
+	if (rt->conn || relay_flow_waits(f))
 		return;
 	if (rt->connect_err) {
 		refuse(r, f, rt->connect_err);
@@ -312,9 +374,7 @@ static void answer(struct relay *r, struct flow *f)
 	}
 	if (!rt->connected)
 		return;
-	rc = held_syn(rt, &syn) ? engine_accept(&syn, flow_ref_pack(flow_ref(f)), &rt->conn)
-				: -EBADMSG;
-	if (rc) {
+	if (accept_held(rt, f)) {
 		reset_both(r, f, FLOW_ENDED_LIMIT);
 		return;
 	}
@@ -410,13 +470,30 @@ static void make_room(struct relay *r)
 	relay_tcp_end(r, f, FLOW_ENDED_APP_GONE);
 }
 
-/** first_syn - a new flow: start the real connect while the owner is looked up */
+/** start_connect - ask the network */
+static void start_connect(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	const struct flow_ref ref = flow_ref(f);
+	struct addrport to;
+	int rc = dest_out(&r->dest, &f->rec->net, &to);
+
+	if (!rc)
+		rc = netsock_tcp_connect(r->socks, &to,
+					 netsock_token(NETSOCK_TCP, ref.index, ref.gen), &rt->fd);
+	if (rc != -EINPROGRESS)
+		connect_result(r, f, -rc);
+}
+
+/**
+ * first_syn - a new flow: the owner is looked up
+ *
+ * Meanwhile the real connect starts, unless rules may yet refuse it.
+ */
 static void first_syn(struct relay *r, const struct packet *p)
 {
-	struct addrport to;
 	struct relay_tcp *rt;
 	struct flow *f;
-	int rc;
 
 	make_room(r);
 	f = relay_flow_new(r, IPPROTO_TCP, &p->app, &p->net);
@@ -435,15 +512,8 @@ static void first_syn(struct relay *r, const struct packet *p)
 		return;
 	}
 	f->rec->up.packets++;
-	rc = dest_out(&r->dest, &p->net, &to);
-	if (!rc) {
-		struct flow_ref ref = flow_ref(f);
-
-		rc = netsock_tcp_connect(r->socks, &to,
-					 netsock_token(NETSOCK_TCP, ref.index, ref.gen), &rt->fd);
-	}
-	if (rc != -EINPROGRESS)
-		connect_result(r, f, -rc);
+	if (judge_early(r, f))
+		start_connect(r, f);
 }
 
 /** early_segment - something on a flow whose SYN is not answered yet */
@@ -460,7 +530,9 @@ static void early_segment(struct relay *r, struct flow *f, const struct packet *
 			return;
 		f->rec->up.rst = 1;
 		netsock_reset(&rt->fd);
-		relay_tcp_end(r, f, FLOW_ENDED_APP_GONE);
+		relay_tcp_end(r, f,
+			      f->rec->verdict == FLOW_DROP ? FLOW_ENDED_BLOCKED
+							   : FLOW_ENDED_APP_GONE);
 		return;
 	}
 	icmp_reset_tcp(r->sink, p);
@@ -487,21 +559,113 @@ void relay_tcp_packet(struct relay *r, const struct packet *p, struct pktbuf *bu
 	}
 }
 
-void relay_tcp_owned(struct relay *r, struct flow *f)
-{
-	const int verdict = relay_flow_owned(r, f);
+/* --- what rules say --------------------------------------------------------------------- */
 
-	if (verdict == HOOK_DROP)
-		drop_syn(r, relay_tcp_of(f)); /* silence: the program repeats it for a while */
-	if (verdict == HOOK_DROP || verdict == HOOK_BLOCK)
-		relay_tcp_blocked(r, f, FLOW_ENDED_BLOCKED);
-	if (verdict)
+#define DOOMED_KEEP (10 * NSEC_PER_SEC) /* for the program's half of the handshake */
+
+/** refuse_syn - as by a host where nobody listens */
+static void refuse_syn(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	struct packet syn;
+
+	if (held_syn(rt, &syn))
+		icmp_reset_tcp(r->sink, &syn);
+	reset_both(r, f, FLOW_ENDED_BLOCKED);
+}
+
+/** keep_silent - no answer, now and to the SYNs that are still to come */
+static void keep_silent(struct relay *r, struct flow *f)
+{
+	netsock_reset(&relay_tcp_of(f)->fd);
+	timers_set(r->timers, f, r->now + SILENCE_KEEP);
+}
+
+/** doom - the program shall see its connection made, and then reset */
+static void doom(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	netsock_reset(&rt->fd);
+	if (f->rec->inbound || accept_held(rt, f)) {
+		reset_both(r, f, FLOW_ENDED_BLOCKED);
 		return;
+	}
+	drop_syn(r, rt);
+	rt->doomed = true;
+	timers_set(r->timers, f, r->now + DOOMED_KEEP);
+}
+
+/** accept_early - the payload is judged before the network is asked (--judge-before-connect) */
+static void accept_early(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	rt->early = true;
+	if (accept_held(rt, f))
+		reset_both(r, f, FLOW_ENDED_LIMIT);
+	else
+		drop_syn(r, rt);
+}
+
+/** let_in - nothing speaks against it (any more) */
+static void let_in(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
 	flow_set_state(r->flows, f, FLOW_CONNECTING);
 	if (f->rec->inbound)
 		dial(r, f);
-	else
+	else if (rt->fd >= 0 || rt->connect_err)
 		answer(r, f);
+	else if (f->gated && r->cfg->judge_before_connect)
+		accept_early(r, f);
+	else
+		start_connect(r, f);
+}
+
+static void judged_syn(struct relay *r, struct flow *f, enum judge_say say)
+{
+	if (say == JUDGE_DROP && f->rec->by == FLOW_BY_HOOK) { /* who wants no more of it */
+		drop_syn(r, relay_tcp_of(f));
+		say = JUDGE_BLOCK;
+	}
+	switch (say) {
+	case JUDGE_PASS:
+		let_in(r, f);
+		break;
+	case JUDGE_HOLD:
+		break;
+	case JUDGE_DROP:
+		keep_silent(r, f);
+		break;
+	case JUDGE_RESET:
+		doom(r, f);
+		break;
+	case JUDGE_BLOCK:
+		refuse_syn(r, f);
+	}
+}
+
+void relay_tcp_owned(struct relay *r, struct flow *f)
+{
+	judged_syn(r, f, relay_flow_owned(r, f));
+}
+
+void relay_tcp_judged(struct relay *r, struct flow *f, enum judge_say say)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (f->rec->state == FLOW_OWNED && !rt->conn)
+		say = relay_flow_passed(r, f, say);
+	if (f->rec->state <= FLOW_JUDGED && !rt->conn)
+		judged_syn(r, f, say);
+	else if (say != JUDGE_PASS && say != JUDGE_HOLD)
+		refuse_syn(r, f);
+	else if (say == JUDGE_PASS && rt->early && rt->fd < 0)
+		start_connect(r, f);
+	else if (say == JUDGE_PASS)
+		relay_tcp_woken(r, f);
 }
 
 /* --- open -------------------------------------------------------------------------- */
@@ -520,14 +684,19 @@ void relay_tcp_engine(struct relay *r, struct flow *f, unsigned ev)
 	}
 	if (rt->dead)
 		return;
+	if ((ev & ENGINE_EV_OPEN) && rt->doomed) {
+		reset_both(r, f, FLOW_ENDED_BLOCKED);
+		return;
+	}
 	if (ev & ENGINE_EV_OPEN) {
 		if (f->rec->inbound)
 			f->rec->connected = r->now;
 		flow_set_state(r->flows, f, FLOW_OPEN);
 		r->flow_opened(r->ctx, f);
+		judge_opened(r, f);
 		ev |= ENGINE_EV_ROOM;
 	}
-	if (ev & ENGINE_EV_KEEPALIVE)
+	if ((ev & ENGINE_EV_KEEPALIVE) && !rt->cut)
 		relay_tcp_probe(r, f);
 	if (ev & ENGINE_EV_CLOSED)
 		rt->closed = true;
@@ -634,7 +803,11 @@ void relay_tcp_timeout(struct relay *r, struct flow *f)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
 
-	if (rt->probing)
+	if (f->rec->state <= FLOW_JUDGED) /* silence was kept, or nobody completes what is doomed */
+		reset_both(r, f, FLOW_ENDED_BLOCKED);
+	else if (rt->cut)
+		cut_look(r, f);
+	else if (rt->probing)
 		relay_tcp_probe_poll(r, f);
 	else if (rt->dead)
 		relay_tcp_end(r, f, FLOW_ENDED_TIMEOUT);
@@ -651,10 +824,14 @@ void relay_tcp_stop(struct relay *r, struct flow *f)
 
 	/* A transfer that is cut off must not look complete to the peer. */
 	bool complete = rt->up_shut;
+	bool refused = f->rec->state == FLOW_OWNED && !f->held;
 
 	if (!complete)
 		netsock_reset(&rt->fd);
-	relay_tcp_end(r, f, complete ? FLOW_ENDED_FIN : FLOW_ENDED_SHUTDOWN);
+	relay_tcp_end(r, f,
+		      complete	? FLOW_ENDED_FIN
+		      : refused ? FLOW_ENDED_BLOCKED
+				: FLOW_ENDED_SHUTDOWN);
 }
 
 void relay_tcp_freeing(struct relay *r, struct flow *f)

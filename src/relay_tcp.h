@@ -40,6 +40,7 @@ struct relay_tcp {
 	uint32_t held_len, held_cap;
 	uint32_t up_ok, up_taken;
 	uint64_t probe_start; /* see relay_tcp_alive.c */
+	uint64_t cut_until;   /* when the reset comes at last */
 	int fd;
 	int16_t connect_err;
 	int16_t net_err; /* the socket broke, but bytes from before wait in it */
@@ -61,6 +62,9 @@ struct relay_tcp {
 	bool probing : 1;   /* its probe waits for the peer's answer */
 	bool dead : 1;	    /* the peer fell silent: so do we */
 	bool served : 1;    /* inbound: the program has answered, so its socket has an owner */
+	bool doomed : 1;    /* rules say reset: the handshake is made, and nothing else */
+	bool cut : 1;	    /* a quota is used up: what has passed is delivered, then it is reset */
+	bool early : 1;	    /* the SYN was answered before the network was asked */
 };
 
 /* One recv() fills up to so many segments: fewer calls, and fewer ACKs to the peer. */
@@ -96,6 +100,7 @@ bool relay_tcp_net_broken(struct relay *r, struct flow *f, int err);
 /** relay_tcp_refused - hooks have answered @rc: the flow ends */
 void relay_tcp_refused(struct relay *r, struct flow *f, int rc);
 void relay_tcp_blocked(struct relay *r, struct flow *f, enum flow_reason reason);
+void relay_tcp_spent(struct relay *r, struct flow *f);
 void relay_tcp_again(struct relay_tcp_list *list, struct flow *f);
 
 /* relay_tcp_alive.c */

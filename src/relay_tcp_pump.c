@@ -16,6 +16,8 @@
  * pass before; while any of that waits for its way out, nothing more is offered. A direction
  * that a hook has ended is still read: what comes is forgotten.
  *
+ * A quota is looked at where bytes leave weir, as late as can be: it cuts at the byte.
+ *
  * The record's bytes are those that each side has sent, whatever hooks made of them.
  *
  * Readiness is remembered (edge-triggered epoll): net_readable and net_writable
@@ -44,10 +46,27 @@
 /* Pieces of lwIP's queue looked at in one go; a window has at most 45 full segments. */
 #define UP_PIECES 16
 
+/** offer_gated - while rules wait for what the client says first; then they may refuse the flow */
+static int offer_gated(struct relay *r, struct flow *f, enum hook_dir dir, const uint8_t *data,
+		       size_t len, bool last, struct hook_passed *out)
+{
+	int rc;
+
+	*out = (struct hook_passed){.as_is = 0};
+	if (judge_payload(r, f, dir, len, last) != JUDGE_PASS)
+		return HOOK_BLOCK;
+	rc = hook_chain_chunk(r->hooks, f, dir, data, len, last, out);
+	if (!rc && judge_shown(r, f) != JUDGE_PASS)
+		rc = HOOK_BLOCK;
+	return rc;
+}
+
 /** offer - to the hooks, where there are any; as hook_chain_chunk() */
 static int offer(struct relay *r, struct flow *f, enum hook_dir dir, const uint8_t *data,
 		 size_t len, bool last, struct hook_passed *out)
 {
+	if (f->gated)
+		return offer_gated(r, f, dir, data, len, last, out);
 	if (!hook_direct(f))
 		return hook_chain_chunk(r->hooks, f, dir, data, len, last, out);
 	*out = (struct hook_passed){.as_is = len};
@@ -58,7 +77,7 @@ static int offer(struct relay *r, struct flow *f, enum hook_dir dir, const uint8
 static bool tell_last(struct relay *r, struct flow *f, enum hook_dir dir)
 {
 	struct hook_passed p;
-	int rc = hook_chain_chunk(r->hooks, f, dir, NULL, 0, true, &p);
+	int rc = offer(r, f, dir, NULL, 0, true, &p);
 
 	if (rc)
 		relay_tcp_refused(r, f, rc);
@@ -126,23 +145,39 @@ static int sent_up(struct relay *r, struct flow *f, ssize_t n, size_t of)
 	if (n > 0) {
 		r->moved += (size_t)n;
 		f->rec->last = r->now;
+		if (f->metered)
+			judge_spend(r, f, (size_t)n);
 	}
 	return rt->net_writable;
+}
+
+/** allowed - how many of @want bytes a quota lets pass; 0: it is used up, and the flow ends */
+static size_t allowed(struct relay *r, struct flow *f, size_t want)
+{
+	if (!f->metered)
+		return want;
+	want = judge_allowance(r, f, want);
+	if (!want)
+		relay_tcp_spent(r, f);
+	return want;
 }
 
 /** send_up - the head of the queue that goes on as it is; as sent_up() */
 static int send_up(struct relay *r, struct flow *f, struct iovec *iov, int n)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
-	size_t left = rt->up_ok, len;
+	size_t len = allowed(r, f, rt->up_ok), left = len;
 	int used = 0;
 	ssize_t sent;
+
+	if (!len)
+		return 0;
 
 	while (used < n && left) {
 		iov[used].iov_len = MIN(iov[used].iov_len, left);
 		left -= iov[used++].iov_len;
 	}
-	len = rt->up_ok - left;
+	len -= left;
 	sent = netsock_sendv(rt->fd, iov, used);
 	if (sent > 0) {
 		rt->up_ok -= (uint32_t)sent;
@@ -156,12 +191,15 @@ static int send_up(struct relay *r, struct flow *f, struct iovec *iov, int n)
 static int send_made(struct relay *r, struct flow *f, const uint8_t *data, size_t len)
 {
 	/* sendmsg() does not write to it */
-	struct iovec iov = {(void *)(uintptr_t)data, len};
-	ssize_t sent = netsock_sendv(relay_tcp_of(f)->fd, &iov, 1);
+	struct iovec iov = {(void *)(uintptr_t)data, allowed(r, f, len)};
+	ssize_t sent;
 
+	if (!iov.iov_len)
+		return 0;
+	sent = netsock_sendv(relay_tcp_of(f)->fd, &iov, 1);
 	if (sent > 0)
 		hook_chain_sent(f, HOOK_UP, (size_t)sent);
-	return sent_up(r, f, sent, len);
+	return sent_up(r, f, sent, iov.iov_len);
 }
 
 /** forget_taken - what the chain has taken is at the queue's head: it leaves, the window opens */
@@ -202,7 +240,7 @@ static int up_step(struct relay *r, struct flow *f)
 	const uint8_t *made;
 	int n = 0, rc;
 
-	if (pending && (rt->net_writable || rt->up_shut)) {
+	if (pending && (rt->net_writable || rt->up_shut || f->gated)) {
 		n = engine_peek(rt->conn, iov, UP_PIECES);
 		for (int i = 0; i < n; i++)
 			shown += iov[i].iov_len;
@@ -231,6 +269,8 @@ bool relay_tcp_pump_up(struct relay *r, struct flow *f)
 	struct relay_tcp *rt = relay_tcp_of(f);
 	int rc;
 
+	if (f->held || rt->cut)
+		return true;
 	if (rt->net_err && engine_pending(rt->conn))
 		return relay_tcp_net_broken(r, f, rt->net_err);
 	do
@@ -291,11 +331,17 @@ static size_t write_down(struct relay *r, struct flow *f, struct pktbuf *buf, co
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t n = buf ? engine_write_buf(rt->conn, buf, data + done, len - done)
-				: engine_write(rt->conn, data + done, len - done);
+		const size_t some = allowed(r, f, len - done);
+		ssize_t n;
 
+		if (!some)
+			break;
+		n = buf ? engine_write_buf(rt->conn, buf, data + done, some)
+			: engine_write(rt->conn, data + done, some);
 		if (n <= 0)
 			break;
+		if (f->metered)
+			judge_spend(r, f, (size_t)n);
 		if (f->rec->net.port == DNS_PORT && !f->rec->inbound) /* a client is no resolver */
 			dnsstream_feed(&rt->dns, data + done, (size_t)n, learn, r);
 		done += (size_t)n;
@@ -499,6 +545,8 @@ bool relay_tcp_pump_down(struct relay *r, struct flow *f)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
 
+	if (f->held || rt->cut)
+		return true;
 	if (flush_down(r, f) && !read_some(r, f))
 		return false;
 	/* Room, and yet not written: no memory, and no ACK may come to try again. */

@@ -56,7 +56,7 @@
  * @out: the destination as the host knows it
  * @local: of a published socket: the host's address that the peer came to
  * @refuse: positive errno when nothing can go there
- * @held: both directions, until the owner is known
+ * @held: both directions, until the owner is known and rules let them pass
  * @prev, @next: flows of the same mapping
  */
 struct relay_udp {
@@ -331,11 +331,26 @@ void relay_udp_freeing(struct relay *r, struct flow *f)
 	free(u);
 }
 
+/**
+ * refuse - rules do: the flow stays, so that its next datagrams need no judgement
+ *
+ * Its entry makes room in a full table like that of any other flow that is silent.
+ */
+static void refuse(struct relay *r, struct flow *f)
+{
+	dgram_hold_drop_all(&relay_udp_of(f)->held, &r->udp->budget);
+	dgram_refuse(r, f, NULL, 0);
+}
+
 /** block - a hook or rule ends @f; the program is told that it is not the network's fault */
 static void block(struct relay *r, struct flow *f)
 {
 	struct icmp_error e = dgram_prohibited(&f->rec->net.addr);
 
+	if (f->rec->by != FLOW_BY_HOOK && f->rec->verdict != FLOW_ALLOW && f->relay) {
+		refuse(r, f);
+		return;
+	}
 	dgram_give_error(r, f, 0, &e, NULL, 0);
 	dgram_end(r, f, FLOW_ENDED_BLOCKED);
 }
@@ -521,6 +536,8 @@ static void up_one(struct relay *r, struct flow *f, const struct netsock_dgram *
 {
 	struct relay_udp *u = relay_udp_of(f);
 
+	if (!dgram_within(r, f, HOOK_UP, d->data, d->len))
+		return;
 	f->rec->up.packets++;
 	f->rec->up.bytes += d->len;
 	if (u->refuse)
@@ -568,9 +585,13 @@ static int show(struct relay *r, struct flow *f, enum hook_dir dir, struct netso
 		.data = d->data, .len = d->len, .ttl = d->ttl, .tos = d->tos, .df = d->df};
 	int verdict;
 
+	if (judge_payload(r, f, dir, d->len, false) != JUDGE_PASS)
+		return HOOK_BLOCK;
 	if (hook_direct(f))
 		return 0;
 	verdict = hook_chain_datagram(r->hooks, f, dir, &hd);
+	if (judge_shown(r, f) != JUDGE_PASS)
+		return HOOK_BLOCK;
 	d->data = hd.data;
 	d->len = hd.len;
 	return verdict;
@@ -644,7 +665,9 @@ void relay_udp_packet(struct relay *r, const struct packet *p, struct pktbuf *bu
 	if (!f || !f->relay)
 		return;
 	dgram_seen(r, f);
-	if (relay_owner_pending(f))
+	if (f->refused)
+		dgram_refuse(r, f, run.data, MIN(run.len, run.size));
+	else if (relay_flow_waits(f))
 		hold_run(r, f, HOOK_UP, &run);
 	else
 		up_run(r, f, &run, buf);
@@ -750,6 +773,8 @@ static void down_other(struct relay *r, struct flow *f, const struct netsock_dgr
 	const struct udp_run run = {
 		.data = d->data, .len = d->len, .size = d->len, .ttl = d->ttl, .tos = d->tos};
 
+	if (!dgram_within(r, f, HOOK_DOWN, NULL, d->len))
+		return;
 	down_passed(r, f, d);
 	emit(r, f, &run);
 	join_flush(r);
@@ -803,7 +828,7 @@ static void down_run(struct relay *r, struct flow *f, const struct udp_run *run)
 		const uint8_t *own = d.data;
 		int verdict = show(r, f, HOOK_DOWN, &d);
 
-		if (!verdict && d.data == own) {
+		if (!verdict && d.data == own && !f->metered) {
 			pass_add(&pass, &d);
 			down_passed(r, f, &d);
 			continue;
@@ -876,8 +901,10 @@ static void down(struct relay *r, struct dgram_map *m, const struct netsock_dgra
 	}
 	if (!f || !f->relay)
 		return;
+	if (f->refused)
+		return;
 	dgram_seen(r, f);
-	if (relay_owner_pending(f))
+	if (relay_flow_waits(f))
 		hold_run(r, f, HOOK_DOWN, &run);
 	else
 		down_run(r, f, &run);
@@ -928,7 +955,8 @@ static void play_held(struct relay *r, struct flow *f)
 	struct relay_udp *u = relay_udp_of(f);
 	struct dgram_held *held;
 
-	while (f->rec->state == FLOW_OPEN && (held = dgram_hold_pop(&u->held, &r->udp->budget))) {
+	while (f->rec->state == FLOW_OPEN && !f->held && !f->refused &&
+	       (held = dgram_hold_pop(&u->held, &r->udp->budget))) {
 		struct udp_run run = {
 			.data = held->data,
 			.len = held->len,
@@ -947,27 +975,43 @@ static void play_held(struct relay *r, struct flow *f)
 	}
 }
 
+static void judged(struct relay *r, struct flow *f, enum judge_say say)
+{
+	if (say == JUDGE_HOLD)
+		return;
+	if (say == JUDGE_PASS) {
+		dgram_opened(r, f);
+		if (f->relay)
+			play_held(r, f);
+		relay_udp_flush(r);
+	} else if (say == JUDGE_DROP && f->rec->by == FLOW_BY_HOOK) {
+		dgram_end(r, f, FLOW_ENDED_BLOCKED);
+	} else {
+		block(r, f);
+	}
+}
+
 void relay_udp_owned(struct relay *r, struct flow *f)
 {
-	if (!relay_owner_pending(f))
-		return;
-	switch (relay_flow_owned(r, f)) {
-	case 0:
-		break;
-	case HOOK_PEND:
-		return;
-	case HOOK_DROP:
+	if (f->rec->state < FLOW_JUDGED && !f->refused)
+		judged(r, f, relay_flow_owned(r, f));
+}
+
+void relay_udp_judged(struct relay *r, struct flow *f, enum judge_say say)
+{
+	if (f->rec->state == FLOW_OWNED && !f->refused)
+		say = relay_flow_passed(r, f, say);
+	if (f->refused) { /* not any more: its next datagram is a flow that hooks see from its start
+			   */
 		dgram_end(r, f, FLOW_ENDED_BLOCKED);
-		return;
-	default:
-		block(r, f);
-		return;
+	} else if (f->rec->state <= FLOW_JUDGED) {
+		judged(r, f, say);
+	} else if (say != JUDGE_PASS && say != JUDGE_HOLD) {
+		refuse(r, f);
+	} else {
+		play_held(r, f);
+		relay_udp_flush(r);
 	}
-	dgram_opened(r, f);
-	if (!f->relay)
-		return;
-	play_held(r, f);
-	relay_udp_flush(r);
 }
 
 void relay_udp_woken(struct relay *r, struct flow *f)
@@ -978,18 +1022,17 @@ void relay_udp_woken(struct relay *r, struct flow *f)
 
 void relay_udp_timeout(struct relay *r, struct flow *f)
 {
-	if (relay_owner_pending(f)) {
+	if (f->rec->state == FLOW_NEW)
 		relay_udp_owned(r, f); /* nobody knows the owner in time */
-		return;
-	}
-	dgram_end(r, f, dgram_idle_reason(f));
+	else
+		dgram_end(r, f, dgram_idle_reason(f));
 }
 
 bool relay_udp_idle(const struct flow *f)
 {
 	const struct relay_udp *u = relay_udp_of(f);
 
-	return !relay_owner_pending(f) && !(u && u->map && u->map->backlog.first);
+	return f->refused || (!relay_flow_waits(f) && !(u && u->map && u->map->backlog.first));
 }
 
 void relay_udp_stop(struct relay *r, struct flow *f)

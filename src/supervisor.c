@@ -40,12 +40,14 @@
 #include "record.h"
 #include "resolvwatch.h"
 #include "sandbox.h"
+#include "service.h"
 #include "workerctl.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
 
+#define STATUS_USAGE   2		  /* options, and rules are one of them, are wrong */
 #define STATUS_FAILED  126		  /* weir could not set up or go on */
 #define STATUS_MISSING 127		  /* no such COMMAND, as in a shell */
 #define SAY_LEFT_NS    NSEC_PER_SEC	  /* before we say what we wait for */
@@ -66,6 +68,7 @@ struct supervisor {
 	struct resolvwatch *resolv; /* NULL: changes are not followed (said) */
 	struct hostdns_conf conf;   /* the host's resolv.conf as the keeper knows it */
 	struct control *control;    /* NULL: nobody can ask (said) */
+	struct service service;
 	struct isolate_user user;
 	struct workerctl_env env;
 	struct proctree_pids ours; /* children we had before, and the worker: not COMMAND's */
@@ -78,7 +81,8 @@ struct supervisor {
 	bool empty;	   /* nothing runs inside any more */
 	uint64_t deadline; /* of this phase, 0 = none */
 	bool flush_left;
-	uint64_t look_at; /* when to see what is listened on inside, 0 = never */
+	uint64_t look_at;  /* when to see what is listened on inside, 0 = never */
+	uint64_t serve_at; /* when the service wants to be called, 0 = never */
 	int exec_errno;
 	int status; /* wait status of COMMAND, or made up */
 };
@@ -419,28 +423,60 @@ static int poll_timeout(const struct supervisor *s)
 	at = earlier(at, resolvwatch_deadline(s->resolv));
 	at = earlier(at, control_retry_at(s->control));
 	at = earlier(at, s->look_at);
+	at = earlier(at, s->serve_at);
 	if (!at)
 		return -1;
 	return at <= now ? 0 : (int)MIN((at - now) / NSEC_PER_MSEC + 1, 3600000ULL);
 }
 
 /** answer_request - what `weir flows` and its like ask */
-static void answer_request(void *ctx, const struct control_peer *who, const char *request,
-			   FILE *out)
+static enum control_said answer_request(void *ctx, const struct control_peer *who,
+					const char *request, FILE *out)
 {
-	const struct supervisor *s = ctx;
+	struct supervisor *s = ctx;
+	enum control_said said;
+	int r;
 
-	(void)who; /* ourselves, or root */
-	if (!strcmp(request, "flows"))
-		workerctl_flows(s->worker, NULL, out);
-	else if (!strcmp(request, "hooks"))
+	if (service_answer(&s->service, who, request, out, &said))
+		return said;
+	if (!strcmp(request, "hooks")) {
 		workerctl_hooks(s->worker, out);
-	else
+		return CONTROL_ANSWERED;
+	}
+	if (strcmp(request, "reload") != 0) {
 		fprintf(out, "error: no such request\n");
+		return CONTROL_ANSWERED;
+	}
+	if (!s->cfg->rules) {
+		workerctl_reload(s->worker);
+		fprintf(out, "reloaded\n");
+		return CONTROL_ANSWERED;
+	}
+	r = service_reload(&s->service, s->cfg->rules, who->client);
+	if (!r)
+		return CONTROL_LATER;
+	fprintf(out, "error: %s\n", r == -EBUSY ? "a reload is under way" : strerror(-r));
+	return CONTROL_ANSWERED;
 }
 
-/* signals, keeper, worker, resolv.conf, starter; then the control socket and its clients */
-#define POLL_OWN 5
+/** reloaded - of `weir reload` */
+static const char *reloaded(void *ctx, int rc, const char *text)
+{
+	static char answer[RULESET_ERR + 16];
+	struct supervisor *s = ctx;
+
+	if (rc) {
+		snprintf(answer, sizeof(answer), "error: %s\n", text);
+		return answer;
+	}
+	workerctl_rules(s->worker);
+	workerctl_reload(s->worker);
+	log_note("%s: reloaded", s->cfg->rules);
+	return "reloaded\n";
+}
+
+/* signals, keeper, worker, resolv.conf, starter, rules; then the control socket and its clients */
+#define POLL_OWN 6
 
 static void turn(struct supervisor *s)
 {
@@ -450,6 +486,7 @@ static void turn(struct supervisor *s)
 		{.fd = workerctl_fd(s->worker), .events = workerctl_events(s->worker)},
 		{.fd = resolvwatch_fd(s->resolv), .events = POLLIN},
 		{.fd = workerctl_starter_fd(s->worker), .events = POLLIN},
+		{.fd = service_fd(&s->service), .events = POLLIN},
 	};
 	const int asking = control_pollfds(s->control, p + POLL_OWN);
 
@@ -462,6 +499,7 @@ static void turn(struct supervisor *s)
 		workerctl_service(s->worker);
 	if (resolvwatch_service(s->resolv, p[3].revents != 0))
 		resolvers_changed(s);
+	s->serve_at = service_serve(&s->service, p[5].revents != 0, clock_mono_ns());
 	if (p[0].revents)
 		read_signals(s);
 	check_worker(s);
@@ -540,10 +578,15 @@ static int open_worker(struct supervisor *s)
 	s->env.diag_fd = s->sandbox.diag_fd;
 	s->env.publish = s->publish;
 	s->env.starter = s->starter;
+	s->env.rules = &s->service.rules;
+	s->env.decisions = &s->service.decisions;
+	s->env.event = service_event;
+	s->env.ctx = &s->service;
 	s->env.db = s->db = owner_db_new(&oc);
 	if (s->db)
 		s->sandbox.diag_fd = -1; /* the db's now */
 	s->worker = s->db ? workerctl_new(&s->env) : NULL;
+	s->service.worker = s->worker;
 	r = s->worker ? workerctl_start(s->worker) : -ENOMEM;
 	if (r)
 		log_error("no worker: %s", strerror(-r));
@@ -639,6 +682,10 @@ static int set_up(struct supervisor *s)
 	if (r)
 		log_note("no control socket, so `weir flows` won't find this run: %s",
 			 strerror(-r));
+	s->service.control = s->control;
+	s->service.record = s->record;
+	s->service.reloaded = reloaded;
+	s->service.ctx = s;
 	return open_worker(s);
 }
 
@@ -648,6 +695,7 @@ static void tear_down(struct supervisor *s)
 	resolvwatch_close(s->resolv);
 	workerctl_free(s->worker);
 	starter_free(s->starter);
+	service_free(&s->service);
 	publish_free(s->publish);
 	sandbox_close(&s->sandbox);
 	owner_db_free(s->db);
@@ -670,7 +718,13 @@ static void finish_record(struct supervisor *s)
 int supervisor_run(const struct config *cfg)
 {
 	static struct supervisor s;
+	char err[RULESET_ERR] = "";
 
+	service_init(&s.service);
+	if (service_rules(&s.service, cfg->rules, err, sizeof(err))) {
+		log_error("--rules %s", err);
+		return STATUS_USAGE;
+	}
 	s.cfg = cfg;
 	s.sig_fd = -1;
 	s.sandbox = (struct sandbox){.ctl_fd = -1, .tun_fd = -1, .diag_fd = -1, .netns_fd = -1};

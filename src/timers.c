@@ -157,7 +157,8 @@ static uint64_t truly_due(const struct timers *t, const struct flow *f)
 	uint64_t idle = idle_limit(t, f->rec);
 
 	/* NEW: the owner's answer is late. CLOSING: whatever its relay asked for. */
-	if (!idle || f->rec->state == FLOW_NEW || f->rec->state == FLOW_CLOSING)
+	if (!idle || f->rec->state == FLOW_NEW || f->rec->state == FLOW_CLOSING || f->held ||
+	    f->gated)
 		return f->deadline;
 	return MAX(f->rec->last + idle, f->deadline);
 }

@@ -35,7 +35,8 @@ uint64_t timers_next(const struct timers *t);
  * timers_pop - a flow whose deadline has truly passed, or NULL
  *
  * The flow returned has no deadline any more. Datagram flows between NEW and CLOSING that
- * were busy are re-armed instead: their deadline is always the idle time.
+ * were busy are re-armed instead: their deadline is always the idle time, unless they are held
+ * or gated (judge.h).
  */
 struct flow *timers_pop(struct timers *t, uint64_t now);
 const struct timers_config *timers_config(const struct timers *t);

@@ -39,6 +39,7 @@
 #include "plan.h"
 #include "record.h"
 #include "sandbox.h"
+#include "service.h"
 #include "steer.h"
 #include "workerctl.h"
 
@@ -46,6 +47,7 @@
 #include "base/log.h"
 #include "base/util.h"
 
+#define STATUS_USAGE   2
 #define STATUS_FAILED  126
 #define STOP_NS	       (5 * NSEC_PER_SEC)
 #define FLUSH_RETRY_NS (100 * NSEC_PER_MSEC)
@@ -71,6 +73,9 @@ struct up {
 	struct starter *starter; /* NULL: there are no hooks */
 	uint64_t look_at;	 /* when something of the worker's is due; 0: never */
 	struct control *control;
+	struct service service;
+	struct up_config *wanted; /* of the reload under way */
+	uint64_t serve_at;
 	sigset_t orig;
 	int sig_fd, diag_fd;
 	int home_fd;		/* with --netns: the network namespace that we came from */
@@ -195,38 +200,98 @@ static int reload_selection(struct up *u, struct up_config *next, char *err, siz
 	return 0;
 }
 
-/** reload - another selection, and the log file anew (it may have been moved away) */
-static void reload(struct up *u)
+/* --- reload: the log file anew (it may have been moved away), rules, another selection ---------
+ *
+ * The options are read, then a child compiles the rules, and only when both are good is the
+ * selection changed, and after it the rules: an error anywhere changes nothing.
+ */
+
+static void free_config(struct up_config *c)
 {
-	struct up_config *next;
-	char err[512] = "";
+	if (!c)
+		return;
+	config_free_up(c);
+	free(c);
+}
+
+/** steer_wanted - the selection of u->wanted is in force from here on, or @err says why not */
+static int steer_wanted(struct up *u, char *err, size_t errsize)
+{
+	int rc = reload_selection(u, u->wanted, err, errsize);
+
+	if (!rc)
+		u->wanted = NULL;
+	return rc;
+}
+
+/** finish_reload - @rc and @text: of the rules; returns the answer to who asked */
+static const char *finish_reload(void *ctx, int rc, const char *text)
+{
+	static char answer[RULESET_ERR + 64];
+	struct up *u = ctx;
+	char err[RULESET_ERR] = "";
+
+	str_copy(err, sizeof(err), text);
+	if (!rc && u->phase == RUNNING)
+		rc = steer_wanted(u, err, sizeof(err));
+	if (!rc && u->next && u->next->base.rules)
+		workerctl_rules(u->worker);
+	if (!rc)
+		workerctl_reload(u->worker);
+	free_config(u->wanted);
+	u->wanted = NULL;
+	if (rc) {
+		log_error("nothing is changed by the reload: %s", err);
+		snprintf(answer, sizeof(answer), "error: nothing is changed: %s\n", err);
+	} else {
+		log_note("reloaded");
+		str_copy(answer, sizeof(answer), "reloaded\n");
+	}
+	notify("READY=1");
+	return answer;
+}
+
+/** read_options - into u->wanted; 0 or -errno with @err */
+static int read_options(struct up *u, char *err, size_t errsize)
+{
+	int rc = u->reparse(u->reparse_ctx, &u->wanted, err, errsize);
+
+	if (!rc && u->service.rules.now && !u->wanted->base.rules) {
+		snprintf(err, errsize, "rules can't be taken away; name a file without any");
+		rc = -EINVAL;
+	}
+	return rc;
+}
+
+/** reload - true: the answer for @client comes later, else it is in *@answer */
+static bool reload(struct up *u, uint32_t client, const char **answer)
+{
+	char err[RULESET_ERR] = "";
 	int rc;
 
-	if (u->phase != RUNNING)
-		return;
+	*answer = "error: not ready, or a reload is under way\n";
+	if (u->phase != RUNNING || u->wanted)
+		return false;
 	notify("RELOADING=1");
 	rc = record_reopen(u->record, err, sizeof(err));
 	if (rc)
 		log_error("%s (the old file is still written)", err);
-	rc = u->reparse(u->reparse_ctx, &next, err, sizeof(err));
-	if (!rc) {
-		rc = reload_selection(u, next, err, sizeof(err));
-		if (rc) {
-			config_free_up(next);
-			free(next);
-		}
+	err[0] = '\0';
+	rc = read_options(u, err, sizeof(err));
+	if (!rc && u->wanted->base.rules) {
+		rc = service_reload(&u->service, u->wanted->base.rules, client);
+		if (!rc)
+			return true;
+		snprintf(err, sizeof(err), "the rules can't be read: %s", strerror(-rc));
 	}
-	workerctl_reload(u->worker);
-	if (rc)
-		log_error("nothing is changed by the reload: %s", err);
-	else
-		log_note("reloaded");
-	notify("READY=1");
+	*answer = finish_reload(u, rc, err);
+	return false;
 }
 
 static void read_signals(struct up *u)
 {
 	struct signalfd_siginfo si;
+	const char *answer;
 
 	while (read(u->sig_fd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
 		switch (si.ssi_signo) {
@@ -234,7 +299,7 @@ static void read_signals(struct up *u)
 			reap(u);
 			break;
 		case SIGHUP:
-			reload(u);
+			reload(u, 0, &answer);
 			break;
 		case SIGINT:
 		case SIGTERM:
@@ -269,19 +334,29 @@ static void answer_status(const struct up *u, const struct control_peer *who, FI
 	inbound_status(u->inbound, out);
 }
 
-static void answer_request(void *ctx, const struct control_peer *who, const char *request,
-			   FILE *out)
+static enum control_said answer_request(void *ctx, const struct control_peer *who,
+					const char *request, FILE *out)
 {
-	const struct up *u = ctx;
+	struct up *u = ctx;
+	enum control_said said;
+	const char *answer;
 
-	if (!strcmp(request, "flows"))
-		workerctl_flows(u->worker, who->full ? NULL : &who->uid, out);
-	else if (!strcmp(request, "hooks") && who->full)
+	if (service_answer(&u->service, who, request, out, &said))
+		return said;
+	if (!strcmp(request, "hooks") && who->full) {
 		workerctl_hooks(u->worker, out);
-	else if (!strcmp(request, "status"))
+	} else if (!strcmp(request, "status")) {
 		answer_status(u, who, out);
-	else
+	} else if (!strcmp(request, "reload") && who->full) {
+		if (reload(u, who->client, &answer))
+			return CONTROL_LATER;
+		fputs(answer, out);
+	} else if (!strcmp(request, "reload")) {
+		fprintf(out, "error: only root and members of the group weir may do that\n");
+	} else {
 		fprintf(out, "error: no such request\n");
+	}
+	return CONTROL_ANSWERED;
 }
 
 static int poll_timeout(const struct up *u)
@@ -299,6 +374,8 @@ static int poll_timeout(const struct up *u)
 		at = MIN(at, u->watchdog_at);
 	if (u->flush_left)
 		at = MIN(at, now + FLUSH_RETRY_NS);
+	if (u->serve_at)
+		at = MIN(at, u->serve_at);
 	return at <= now ? 0 : (int)MIN((at - now) / NSEC_PER_MSEC + 1, 3600000ULL);
 }
 
@@ -331,7 +408,7 @@ static void serve_inbound(struct up *u)
 	inbound_serve(u->inbound, u->db, u->record);
 }
 
-#define POLL_OWN 4 /* signals, worker, starter, listening sockets */
+#define POLL_OWN 5 /* signals, worker, starter, listening sockets, rules */
 
 static void turn(struct up *u)
 {
@@ -340,6 +417,7 @@ static void turn(struct up *u)
 		{.fd = workerctl_fd(u->worker), .events = workerctl_events(u->worker)},
 		{.fd = workerctl_starter_fd(u->worker), .events = POLLIN},
 		{.fd = inbound_fd(u->inbound), .events = POLLIN},
+		{.fd = service_fd(&u->service), .events = POLLIN},
 	};
 	const int changes = steer_pollfds(u->steer, p + POLL_OWN);
 	const int asking = control_pollfds(u->control, p + POLL_OWN + changes);
@@ -353,6 +431,7 @@ static void turn(struct up *u)
 		check_device(u);
 	if (u->phase < STOPPING)
 		serve_inbound(u);
+	u->serve_at = service_serve(&u->service, p[4].revents != 0, clock_mono_ns());
 	if (p[0].revents)
 		read_signals(u);
 	check_worker(u);
@@ -512,8 +591,15 @@ static int open_worker(struct up *u)
 		.starter = u->starter,
 		.publish = inbound_publish(u->inbound),
 		.netns_fd = u->home_fd < 0 ? NULL : &u->home_fd,
+		.netns = select_is_netns(&u->c->select) ? u->c->select.list[0].text : NULL,
+		.rules = &u->service.rules,
+		.decisions = &u->service.decisions,
+		.event = service_event,
+		.ctx = &u->service,
 	};
+	u->service.netns = u->env.netns;
 	u->worker = workerctl_new(&u->env);
+	u->service.worker = u->worker;
 	rc = u->worker ? workerctl_start(u->worker) : -ENOMEM;
 	if (rc)
 		log_error("no worker: %s", strerror(-rc));
@@ -613,6 +699,10 @@ static int set_up(struct up *u)
 	if (rc)
 		return rc;
 	open_control(u);
+	u->service.control = u->control;
+	u->service.record = u->record;
+	u->service.reloaded = finish_reload;
+	u->service.ctx = u;
 	if (u->c->base.n_hooks)
 		rc = starter_new(&u->starter, &u->user);
 	if (!rc)
@@ -655,6 +745,7 @@ static void tear_down(struct up *u)
 	control_close(u->control);
 	workerctl_free(u->worker);
 	starter_free(u->starter);
+	service_free(&u->service);
 	if (u->steer)
 		take_back(u);
 	inbound_close(u->inbound);
@@ -766,7 +857,13 @@ static void act(struct up *u)
 int up_run(const struct up_config *c, up_reparse_fn *reparse, void *ctx)
 {
 	static struct up u;
+	char err[RULESET_ERR] = "";
 
+	service_init(&u.service);
+	if (service_rules(&u.service, c->base.rules, err, sizeof(err))) {
+		log_error("--rules %s", err);
+		return STATUS_USAGE;
+	}
 	u.c = c;
 	u.reparse = reparse;
 	u.reparse_ctx = ctx;
@@ -794,9 +891,8 @@ int up_run(const struct up_config *c, up_reparse_fn *reparse, void *ctx)
 		}
 	}
 	steer_free(u.steer);
-	if (u.next)
-		config_free_up(u.next);
-	free(u.next);
+	free_config(u.next);
+	free_config(u.wanted);
 	if (u.outside)
 		netcfg_close(u.outside);
 	close_fd(&u.home_fd);

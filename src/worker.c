@@ -97,6 +97,7 @@ static void ask_owner(void *ctx, struct flow *f)
 	*q = (struct ipc_query){
 		.flow = flow_ref(f),
 		.q = {.proto = f->rec->proto,
+		      .again = f->rec->state != FLOW_NEW && !f->rec->inbound,
 		      .listens = f->rec->inbound && f->rec->state == FLOW_NEW,
 		      .app = f->rec->app,
 		      .net = f->rec->net},
@@ -107,14 +108,21 @@ static void ask_owner(void *ctx, struct flow *f)
 		flush_queries(w);
 }
 
-static void tell_flow(struct worker *w, const struct flow *f, enum ipc_type type)
+static void tell_flow(struct worker *w, const struct flow *f, enum ipc_type type, uint32_t what,
+		      uint32_t rule)
 {
-	struct ipc_msg m = {.type = type, .count = 1};
+	const struct learnt *learnt = w->args->shared_learnt;
 	const struct hook_view v = relay_view(&w->ic.relay, f);
+	struct ipc_msg m;
 
+	m.type = type;
+	m.count = f->rec->learnt ? 2 : 1;
 	m.flow.rec = *f->rec;
-	if (v.host)
-		str_copy(m.flow.host, sizeof(m.flow.host), v.host);
+	m.flow.what = what;
+	m.flow.rule = rule;
+	str_copy(m.flow.host, sizeof(m.flow.host), v.host ? v.host : "");
+	if (f->rec->learnt)
+		m.flow.learnt = learnt[f->index];
 	outbox_send(w->outbox, &m);
 }
 
@@ -122,7 +130,7 @@ static void flow_ended(void *ctx, struct flow *f)
 {
 	struct worker *w = ctx;
 
-	tell_flow(w, f, IPC_FLOW_END);
+	tell_flow(w, f, IPC_FLOW_END, 0, 0);
 	owner_cache_drop(w->owners, f->owner);
 	f->owner = NULL;
 }
@@ -132,7 +140,12 @@ static void flow_opened(void *ctx, struct flow *f)
 	struct worker *w = ctx;
 
 	if (w->args->tell_open)
-		tell_flow(w, f, IPC_FLOW_OPEN);
+		tell_flow(w, f, IPC_FLOW_OPEN, 0, 0);
+}
+
+static void flow_event(void *ctx, struct flow *f, enum judge_event what, uint32_t rule)
+{
+	tell_flow(ctx, f, IPC_FLOW_EVENT, what, rule);
 }
 
 static struct log_limit *notice_limit(struct worker *w, const char *what)
@@ -214,6 +227,41 @@ static void take_listener(struct worker *w, const struct listener *l, int fd)
 		notice(w, "listen", "port %u can't be served: %s", l->host.port, strerror(-rc));
 }
 
+static void take_rules(struct worker *w, const struct ipc_rules *rules, int fd)
+{
+	if (fd < 0)
+		notice(w, "rules", "the new rules did not come, the old ones are used");
+	else
+		judge_change(&w->ic.relay, fd, rules->number);
+}
+
+/** ordered - the flow that @o means, if it is still there */
+static struct flow *ordered(struct worker *w, const struct ipc_order *o)
+{
+	struct flow *f = flow_get(w->ic.relay.flows, o->flow);
+
+	return f && f->rec->id == o->id && f->rec->reason == FLOW_ENDED_NOT ? f : NULL;
+}
+
+static void take_orders(struct worker *w, const struct ipc_msg *m)
+{
+	struct relay *r = &w->ic.relay;
+
+	for (uint32_t i = 0; i < m->count; i++) {
+		struct flow *f = ordered(w, &m->order[i]);
+
+		if (!f)
+			continue;
+		if (m->type == IPC_DECIDE)
+			judge_decide(r, f,
+				     m->order[i].verdict == FLOW_ALLOW ? FLOW_ALLOW : FLOW_BLOCK);
+		else if (m->type == IPC_KILL)
+			judge_kill(r, f);
+		else
+			ask_owner(w, f);
+	}
+}
+
 static void take_message(struct worker *w, const struct ipc_msg *m, const int *fds)
 {
 	switch (m->type) {
@@ -235,6 +283,23 @@ static void take_message(struct worker *w, const struct ipc_msg *m, const int *f
 		break;
 	case IPC_UNLISTEN:
 		relay_in_remove(&w->ic.relay, m->listener.id);
+		break;
+	case IPC_RULES:
+		take_rules(w, &m->rules, fds[0]);
+		break;
+	case IPC_DECISION:
+		judge_remember(&w->ic.relay, &m->decision);
+		break;
+	case IPC_FORGET:
+		judge_forget(&w->ic.relay, m->count);
+		break;
+	case IPC_DECIDE:
+	case IPC_KILL:
+	case IPC_LOOK:
+		take_orders(w, m);
+		break;
+	case IPC_WATCH:
+		judge_watch(w->ic.relay.judge, m->count != 0);
 		break;
 	case IPC_DRAIN:
 		w->draining = w->ic.relay.draining = true;
@@ -505,6 +570,12 @@ static int make_tables(struct worker *w)
 		.max_flows = a->cfg->max_flows,
 		.shared = a->shared_flows,
 	};
+	const struct judge_config jc = {
+		.tally = a->shared_tally,
+		.learnt = a->shared_learnt,
+		.before_connect = a->cfg->judge_before_connect,
+		.netns = a->netns,
+	};
 	struct relay *r = &w->ic.relay;
 	struct hook_env he;
 
@@ -515,6 +586,7 @@ static int make_tables(struct worker *w)
 		.cfg = a->cfg,
 		.flows = flow_table_new(&fc),
 		.timers = timers_new(&tc, flow_table_entries(a->cfg->max_flows)),
+		.judge = judge_new(&jc),
 		.names = names_new(WORKER_NAMES_MAX, a->shared_names),
 		.socks = netsock_set_new(),
 		.sink = &w->sink,
@@ -524,6 +596,7 @@ static int make_tables(struct worker *w)
 		.notice = notice,
 		.flow_ended = flow_ended,
 		.flow_opened = flow_opened,
+		.flow_event = flow_event,
 		.ctx = w,
 	};
 	workerhooks_init(&w->hooks, r, &w->loop, &w->rearmed, a->shared_hooks);
@@ -531,8 +604,8 @@ static int make_tables(struct worker *w)
 	r->hooks = hook_chain_new(&he);
 	w->owners = owner_cache_new();
 	w->outbox = outbox_new(a->ipc_fd);
-	if (!r->flows || !r->timers || !r->hooks || !r->names || !r->socks || !w->owners ||
-	    !w->outbox)
+	if (!r->flows || !r->timers || !r->hooks || !r->judge || !r->names || !r->socks ||
+	    !w->owners || !w->outbox)
 		return -ENOMEM;
 	set_dest(r, a->cfg, a->sandbox);
 	return 0;
@@ -556,6 +629,22 @@ static int make_stack(struct worker *w)
 	return intercept_init(&w->ic);
 }
 
+/** make_rules - those that are in force; before the first packet */
+static int make_rules(struct worker *w)
+{
+	const struct worker_args *a = w->args;
+	struct relay *r = &w->ic.relay;
+	int rc = 0;
+
+	begin_turn(w);
+	judge_watch(r->judge, a->watched);
+	if (a->rules_fd >= 0)
+		rc = judge_use(r, a->rules_fd, a->rules_number);
+	for (unsigned i = a->decisions->n; !rc && i-- > 0;)
+		rc = judge_remember(r, &a->decisions->list[i]);
+	return rc;
+}
+
 static int set_up(struct worker *w)
 {
 	int rc;
@@ -572,6 +661,8 @@ static int set_up(struct worker *w)
 	close(w->args->cwd_fd);
 	if (!rc)
 		rc = make_stack(w);
+	if (!rc)
+		rc = make_rules(w);
 	if (!rc)
 		rc = relay_local_new(&w->ic.relay, w->args->sandbox->dns, w->args->sandbox->n_dns);
 	if (!rc)
@@ -609,6 +700,7 @@ static void tear_down(struct worker *w)
 	owner_cache_free(w->owners);
 	netsock_set_free(r->socks);
 	names_free(r->names);
+	judge_free(r->judge);
 	timers_free(r->timers);
 	flow_table_free(r->flows);
 	pktbuf_drain();

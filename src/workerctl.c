@@ -49,7 +49,10 @@ struct workerctl {
 	struct workerctl_env env;
 	void *flows, *names; /* shared with the worker */
 	struct hook_stats *hooks;
+	struct learnt *learnt;
+	struct tally *tally; /* outlives workers */
 	size_t flows_size, names_size;
+	bool watched; /* somebody wants to hear of flows that are refused */
 	pid_t pid;
 	int ipc_fd;
 	bool ready, drained, draining;
@@ -75,6 +78,11 @@ static void *map_shared(size_t size)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+static size_t learnt_bytes(const struct workerctl *w)
+{
+	return learnt_size(flow_table_entries(w->env.cfg->max_flows));
+}
+
 struct workerctl *workerctl_new(const struct workerctl_env *env)
 {
 	struct workerctl *w = calloc(1, sizeof(*w));
@@ -89,7 +97,10 @@ struct workerctl *workerctl_new(const struct workerctl_env *env)
 	w->flows = map_shared(w->flows_size);
 	w->names = map_shared(w->names_size);
 	w->hooks = map_shared(HOOK_CHAIN_MAX * sizeof(*w->hooks));
-	if (!w->flows || !w->names || !w->hooks) {
+	w->learnt = map_shared(learnt_bytes(w));
+	w->tally = map_shared(sizeof(*w->tally));
+	if (!w->flows || !w->names || !w->hooks || !w->learnt || !w->tally ||
+	    tally_start(w->tally)) {
 		workerctl_free(w);
 		return NULL;
 	}
@@ -135,6 +146,10 @@ void workerctl_free(struct workerctl *w)
 		munmap(w->names, w->names_size);
 	if (w->hooks)
 		munmap(w->hooks, HOOK_CHAIN_MAX * sizeof(*w->hooks));
+	if (w->learnt)
+		munmap(w->learnt, learnt_bytes(w));
+	if (w->tally)
+		munmap(w->tally, sizeof(*w->tally));
 	free(w);
 }
 
@@ -154,11 +169,21 @@ static _Noreturn void worker_child(const struct workerctl *w, int ipc_fd)
 		.shared_flows = w->flows,
 		.shared_names = w->names,
 		.shared_hooks = w->hooks,
+		.shared_learnt = w->learnt,
+		.shared_tally = w->tally,
+		.rules_fd = w->env.rules->fd,
+		.rules_number = w->env.rules->number,
+		.decisions = w->env.decisions,
+		.netns = w->env.netns,
+		.watched = w->watched,
 		.user = w->env.user,
 		.tell_open = w->env.cfg->live,
 	};
-	int keep[4 + 2 * SANDBOX_DNS_MAX] = {2, ipc_fd, s->tun_fd, args.cwd_fd};
+	int keep[5 + 2 * SANDBOX_DNS_MAX] = {2, ipc_fd, s->tun_fd, args.cwd_fd};
 	size_t n = 4;
+
+	if (args.rules_fd >= 0)
+		keep[n++] = args.rules_fd;
 
 	for (unsigned i = 0; i < s->n_dns; i++) {
 		keep[n++] = s->dns[i].udp_fd;
@@ -237,12 +262,12 @@ bool workerctl_drained(const struct workerctl *w)
 
 /* --- to the worker ------------------------------------------------------------------ */
 
-/** send_one - a message with the descriptors that belong to it (@fd: of IPC_LISTEN); 0 or -errno */
+/** send_one - a message with the descriptors that belong to it (@fd: its only one); 0 or -errno */
 static int send_one(const struct workerctl *w, const struct ipc_msg *m, int fd)
 {
 	const struct sandbox_dns *d = w->env.sandbox->dns;
 
-	if (m->type == IPC_LISTEN || (m->type == IPC_HOOK && fd >= 0))
+	if (m->type == IPC_LISTEN || m->type == IPC_RULES || (m->type == IPC_HOOK && fd >= 0))
 		return ipc_send_fds(w->ipc_fd, m, &fd, 1);
 	if (m->type != IPC_RESOLVER)
 		return ipc_send(w->ipc_fd, m);
@@ -252,7 +277,7 @@ static int send_one(const struct workerctl *w, const struct ipc_msg *m, int fd)
 
 /**
  * push_fd - in order, nothing is lost; while messages wait no more queries are read
- * @fd: goes along with IPC_LISTEN, and stays the caller's; else -1
+ * @fd: goes along with IPC_LISTEN and IPC_RULES, and stays the caller's; else -1
  */
 static void push_fd(struct workerctl *w, const struct ipc_msg *m, int fd)
 {
@@ -349,6 +374,55 @@ int workerctl_starter_fd(const struct workerctl *w)
 	return broker_fd(w->broker);
 }
 
+void workerctl_rules(struct workerctl *w)
+{
+	const struct ruleset_use *u = w->env.rules;
+	const struct ipc_msg m = {.type = IPC_RULES, .count = 1, .rules = {u->number}};
+
+	push_fd(w, &m, u->fd);
+}
+
+void workerctl_decision(struct workerctl *w, const struct decision *d)
+{
+	const struct ipc_msg m = {.type = IPC_DECISION, .count = 1, .decision = *d};
+
+	push(w, &m);
+}
+
+void workerctl_forget(struct workerctl *w, uint32_t number)
+{
+	const struct ipc_msg m = {.type = IPC_FORGET, .count = number};
+
+	push(w, &m);
+}
+
+void workerctl_order(struct workerctl *w, enum ipc_type type, const struct ipc_order *order,
+		     size_t n)
+{
+	for (size_t done = 0, part; done < n; done += part) {
+		struct ipc_msg m = {.type = type};
+
+		part = MIN(n - done, (size_t)IPC_BATCH);
+		m.count = (uint32_t)part;
+		memcpy(m.order, order + done, part * sizeof(*order));
+		push(w, &m);
+	}
+}
+
+void workerctl_watch(struct workerctl *w, bool on)
+{
+	const struct ipc_msg m = {.type = IPC_WATCH, .count = on};
+
+	if (on != w->watched)
+		push(w, &m);
+	w->watched = on;
+}
+
+const struct tally *workerctl_tally(const struct workerctl *w)
+{
+	return w->tally;
+}
+
 uint64_t workerctl_look(struct workerctl *w, uint64_t now)
 {
 	const uint64_t ports = publish_poll(w->env.publish, w->env.db, w->env.diag_fd, now);
@@ -424,6 +498,75 @@ static const struct owner *owner_of(const struct workerctl *w, const struct flow
 	return f->owner ? owner_db_get(w->env.db, f->owner) : NULL;
 }
 
+#define RULE_TEXT 512
+
+/** rule_text - what decided about @f, in @buf; NULL: nothing that had to be written down */
+static const char *rule_text(const struct workerctl *w, const struct flow_rec *f, char *buf)
+{
+	const struct policy *p = ruleset_of(w->env.rules, f->ruleset);
+
+	switch (f->by) {
+	case FLOW_BY_RULE:
+		if (!p || !f->rule || f->rule > policy_rules(p))
+			return NULL;
+		snprintf(buf, RULE_TEXT, "%s:%u", policy_rule(p, f->rule - 1)->file,
+			 policy_rule(p, f->rule - 1)->line);
+		return buf;
+	case FLOW_BY_DECISION:
+		snprintf(buf, RULE_TEXT, "decision %u", f->rule);
+		return buf;
+	case FLOW_BY_HOOK:
+		return "hook";
+	case FLOW_BY_KILL:
+		return "kill";
+	default:
+		return f->ruleset ? "default" : NULL;
+	}
+}
+
+/** told - a flow that a message is about; @text: RULE_TEXT bytes for the rule's name */
+static void told(const struct workerctl *w, const struct ipc_msg *m, struct workerctl_flow *flow,
+		 char *text)
+{
+	flow->f = m->flow.rec;
+	flow->index = 0;
+	flow->owner = owner_of(w, &flow->f);
+	str_copy(flow->host, sizeof(flow->host), m->flow.host);
+	flow->more.learnt = m->count == 2 ? &flow->learnt : NULL;
+	if (flow->more.learnt)
+		flow->learnt = m->flow.learnt;
+	flow->more.rule = rule_text(w, &flow->f, text);
+}
+
+static const char *name_of(const struct workerctl_flow *flow)
+{
+	return flow->host[0] ? flow->host : NULL;
+}
+
+static void take_end(struct workerctl *w, const struct ipc_msg *m)
+{
+	struct workerctl_flow flow;
+	char text[RULE_TEXT];
+
+	told(w, m, &flow, text);
+	owner_db_closed(w->env.db, flow.f.inode);
+	record_end(w->env.record, &flow.f, flow.owner, name_of(&flow), &flow.more);
+}
+
+static void take_event(struct workerctl *w, const struct ipc_msg *m)
+{
+	const struct policy *p = ruleset_of(w->env.rules, m->flow.rec.ruleset);
+	const uint32_t rule = m->flow.rule;
+	struct workerctl_flow flow;
+	char text[RULE_TEXT];
+
+	if (m->flow.what >= JUDGE_EV_MAX)
+		return;
+	told(w, m, &flow, text);
+	w->env.event(w->env.ctx, (enum judge_event)m->flow.what, &flow,
+		     p && rule && rule <= policy_rules(p) ? policy_rule(p, rule - 1) : NULL);
+}
+
 static void take_message(struct workerctl *w, const struct ipc_msg *m)
 {
 	const struct flow_rec *f = &m->flow.rec;
@@ -440,8 +583,10 @@ static void take_message(struct workerctl *w, const struct ipc_msg *m)
 		record_open(w->env.record, f, owner_of(w, f), *host ? host : NULL);
 		break;
 	case IPC_FLOW_END:
-		owner_db_closed(w->env.db, f->inode);
-		record_end(w->env.record, f, owner_of(w, f), *host ? host : NULL);
+		take_end(w, m);
+		break;
+	case IPC_FLOW_EVENT:
+		take_event(w, m);
 		break;
 	case IPC_NOTICE:
 		say_notice(m);
@@ -520,28 +665,38 @@ static const char *host_of(const struct workerctl *w, const struct flow_rec *f,
 static bool live_flow(const struct workerctl *w, uint32_t i, struct flow_rec *f)
 {
 	*f = *flow_rec_at(w->flows, w->env.cfg->max_flows, i);
-	f->verdict = f->verdict ? 1 : 0;
+	f->verdict = MIN(f->verdict, (uint8_t)(FLOW_VERDICT_MAX - 1));
+	f->by = MIN(f->by, (uint8_t)(FLOW_BY_MAX - 1));
 	f->owner_why = MIN(f->owner_why, (uint32_t)OWNER_WHY_MAX - 1);
 	/* One with a reason was recorded when it ended. */
 	return f->state > FLOW_FREE && f->state < FLOW_STATE_MAX && f->reason == FLOW_ENDED_NOT;
 }
 
-void workerctl_flows(const struct workerctl *w, const uid_t *only, FILE *out)
+/** fill_flow - all that is known of record @i; false: there is no live flow */
+static bool fill_flow(const struct workerctl *w, uint32_t i, struct workerctl_flow *flow,
+		      char *text)
 {
-	char host[NAMES_HOST_MAX];
-	struct flow_rec f;
+	if (!live_flow(w, i, &flow->f))
+		return false;
+	flow->index = i;
+	flow->owner = owner_of(w, &flow->f);
+	host_of(w, &flow->f, flow->host);
+	flow->more.learnt = flow->f.learnt ? &flow->learnt : NULL;
+	if (flow->f.learnt)
+		flow->learnt = w->learnt[i];
+	flow->more.rule = rule_text(w, &flow->f, text);
+	return true;
+}
 
-	for (uint32_t i = 0; i < flow_table_entries(w->env.cfg->max_flows); i++) {
-		char *line;
+void workerctl_each(const struct workerctl *w,
+		    bool (*fn)(void *ctx, const struct workerctl_flow *flow), void *ctx)
+{
+	struct workerctl_flow flow;
+	char text[RULE_TEXT];
 
-		if (!live_flow(w, i, &f) || (only && f.owner_uid != *only))
-			continue;
-		host_of(w, &f, host);
-		line = record_json(&f, owner_of(w, &f), *host ? host : NULL);
-		if (line)
-			fprintf(out, "%s\n", line);
-		free(line);
-	}
+	for (uint32_t i = 0; i < flow_table_entries(w->env.cfg->max_flows); i++)
+		if (fill_flow(w, i, &flow, text) && !fn(ctx, &flow))
+			return;
 }
 
 /** take_stats - a copy whose texts end: the worker may be what it should not be */
@@ -585,30 +740,28 @@ static void end_socket(const struct workerctl *w, const struct flow_rec *f)
 		log_debug("a program's socket can't be ended: %s", strerror(-r));
 }
 
-static void lose_flow(const struct workerctl *w, struct flow_rec *f, bool say)
+static void lose_flow(const struct workerctl *w, struct workerctl_flow *flow, bool say)
 {
-	char host[NAMES_HOST_MAX];
-
-	host_of(w, f, host);
-	f->reason = FLOW_ENDED_CRASH;
-	f->end = clock_mono_ns();
+	flow->f.reason = FLOW_ENDED_CRASH;
+	flow->f.end = clock_mono_ns();
 	if (say)
-		say_lost(w, f, host);
-	record_end(w->env.record, f, owner_of(w, f), *host ? host : NULL);
+		say_lost(w, &flow->f, flow->host);
+	record_end(w->env.record, &flow->f, flow->owner, name_of(flow), &flow->more);
 }
 
 static void lose_flows(const struct workerctl *w)
 {
-	struct flow_rec f;
+	struct workerctl_flow flow;
+	char text[RULE_TEXT];
 	unsigned lost = 0;
 
 	for (uint32_t i = 0; i < flow_table_entries(w->env.cfg->max_flows); i++) {
-		bool live = live_flow(w, i, &f);
+		bool live = fill_flow(w, i, &flow, text);
 
-		if (f.state > FLOW_FREE && f.state < FLOW_STATE_MAX)
-			end_socket(w, &f);
+		if (flow.f.state > FLOW_FREE && flow.f.state < FLOW_STATE_MAX)
+			end_socket(w, &flow.f);
 		if (live)
-			lose_flow(w, &f, lost++ < CRASH_LINES);
+			lose_flow(w, &flow, lost++ < CRASH_LINES);
 	}
 	if (lost > CRASH_LINES)
 		log_warn("lost: %u more flows", lost - CRASH_LINES);

@@ -12,14 +12,32 @@
 #define WEIR_WORKERCTL_H
 
 #include "config.h"
+#include "decision.h"
+#include "ipc.h"
 #include "isolate.h"
+#include "judge.h"
 #include "owner.h"
 #include "publish.h"
 #include "record.h"
+#include "ruleset.h"
 #include "sandbox.h"
 #include "starter.h"
+#include "tally.h"
 
 #include <stdio.h>
+
+/**
+ * struct workerctl_flow - a flow in the worker's table, as it was a moment ago
+ * @f: made plausible; @host: "" = none; @more.learnt points into it
+ */
+struct workerctl_flow {
+	struct flow_rec f;
+	uint32_t index;
+	const struct owner *owner;
+	char host[NAMES_HOST_MAX];
+	struct record_more more;
+	struct learnt learnt;
+};
 
 /** struct workerctl_env - all borrowed */
 struct workerctl_env {
@@ -32,6 +50,13 @@ struct workerctl_env {
 	struct publish *publish;	 /* NULL: nothing is published */
 	struct starter *starter;	 /* starts programs of hooks; NULL: there are no hooks */
 	const int *netns_fd;		 /* NULL: the worker's network is ours, else this one */
+	const char *netns;		 /* name of the programs', or NULL */
+	const struct ruleset_use *rules;
+	const struct decisions *decisions;
+	/* a worker says something of a flow; @rule: of JUDGE_EV_LOG */
+	void (*event)(void *ctx, enum judge_event what, const struct workerctl_flow *flow,
+		      const struct policy_rule *rule);
+	void *ctx;
 };
 
 struct workerctl;
@@ -60,11 +85,21 @@ short workerctl_events(const struct workerctl *w);
 /** workerctl_service - read and answer what has come, bounded */
 void workerctl_service(struct workerctl *w);
 
-/**
- * workerctl_flows - the live flows, one JSON object a line as in the flow log
- * @only: flows whose socket belongs to this user; NULL: all
- */
-void workerctl_flows(const struct workerctl *w, const uid_t *only, FILE *out);
+/** workerctl_each - call @fn for each live flow, until it returns false */
+void workerctl_each(const struct workerctl *w,
+		    bool (*fn)(void *ctx, const struct workerctl_flow *flow), void *ctx);
+/** workerctl_tally - what rules have counted; the worker writes it */
+const struct tally *workerctl_tally(const struct workerctl *w);
+/** workerctl_rules - env.rules is another one */
+void workerctl_rules(struct workerctl *w);
+/** workerctl_decision - one more in env.decisions; workerctl_forget() - one less */
+void workerctl_decision(struct workerctl *w, const struct decision *d);
+void workerctl_forget(struct workerctl *w, uint32_t number);
+/** workerctl_order - IPC_DECIDE, IPC_KILL or IPC_LOOK for @n flows */
+void workerctl_order(struct workerctl *w, enum ipc_type type, const struct ipc_order *order,
+		     size_t n);
+/** workerctl_watch - does somebody want to hear of flows that are refused? Also of later workers */
+void workerctl_watch(struct workerctl *w, bool on);
 
 pid_t workerctl_pid(const struct workerctl *w); /* 0: none */
 bool workerctl_ready(const struct workerctl *w);

@@ -2,6 +2,7 @@
 #include "workerhooks.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "policy_host.h"
 
 /* How old a hook's line may be (`weir hooks`). */
 #define REFRESH_MS 500
@@ -22,6 +24,23 @@ static void sees(void *ctx, const struct flow *f, struct hook_view *v)
 	const struct workerhooks *wh = ctx;
 
 	*v = relay_view(wh->relay, f);
+}
+
+static void learned(void *ctx, struct flow *f, const char *field, const char *value)
+{
+	struct workerhooks *wh = ctx;
+
+	if (field)
+		judge_learn(wh->relay, f, field, value);
+	else
+		judge_learn_done(wh->relay, f);
+}
+
+static int tag(void *ctx, struct flow *f, const char *text)
+{
+	struct workerhooks *wh = ctx;
+
+	return judge_tag(wh->relay, f, text);
 }
 
 static uint64_t now(void *ctx)
@@ -306,6 +325,38 @@ void workerhooks_init(struct workerhooks *wh, struct relay *r, uv_loop_t *loop, 
 	TAILQ_INIT(&wh->opens);
 }
 
+/* --- scopes ---------------------------------------------------------------------------- */
+
+static int scope_compile(const char *text, struct expr **e, char *err, size_t errsize)
+{
+	const struct expr_context ctx = {.user = policy_host()->user,
+					 .group = policy_host()->group};
+	struct expr_error where;
+	int rc = expr_compile(&ctx, text, strlen(text), e, &where);
+
+	if (rc == -EINVAL)
+		snprintf(err, errsize, "if=: column %u: %s", where.column, where.text);
+	else if (rc)
+		snprintf(err, errsize, "if=: %s", strerror(-rc));
+	return rc;
+}
+
+static enum expr_truth scope_holds(void *ctx, const struct expr *e, const struct flow *f)
+{
+	const struct workerhooks *wh = ctx;
+	struct flow_facts ff;
+
+	judge_facts(wh->relay, f, &ff);
+	return expr_eval(e, facts_get, &ff);
+}
+
+const struct hook_scopes workerhooks_scopes = {
+	.compile = scope_compile,
+	.free = expr_free,
+	.fields = expr_fields,
+	.holds = scope_holds,
+};
+
 struct hook_env workerhooks_env(struct workerhooks *wh)
 {
 	return (struct hook_env){
@@ -313,6 +364,9 @@ struct hook_env workerhooks_env(struct workerhooks *wh)
 		.clock = clock_mono_ns,
 		.stats = wh->stats,
 		.now = now,
+		.scopes = &workerhooks_scopes,
+		.learned = learned,
+		.tag = tag,
 		.timer = timer,
 		.timer_stop = timer_stop,
 		.watch = watch,
@@ -342,10 +396,24 @@ void workerhooks_turn(struct workerhooks *wh)
 	uv_timer_start(&wh->refresh, refresh, REFRESH_MS, 0);
 }
 
+/** needs_names - rules may look at what it learns, also those of a later reload; and scopes may */
+static bool needs_names(const struct config *cfg)
+{
+	bool needs = cfg->rules;
+
+	for (unsigned i = 0; i < cfg->n_hooks; i++)
+		needs |= strstr(cfg->hooks[i], "if=") != NULL;
+	return needs && !(cfg->n_hooks && !strncmp(cfg->hooks[0], "names", 5));
+}
+
 static int load_all(struct hook_chain *c, const struct config *cfg)
 {
 	char err[512];
 
+	if (needs_names(cfg) && hook_chain_add(c, "names", err, sizeof(err))) {
+		log_error("hook names: %s", err);
+		return -EINVAL;
+	}
 	for (unsigned i = 0; i < cfg->n_hooks; i++) {
 		int rc = hook_chain_add(c, cfg->hooks[i], err, sizeof(err));
 

@@ -32,6 +32,9 @@ struct workerhooks {
 	TAILQ_HEAD(, weir_watch) watches;
 };
 
+/** workerhooks_scopes - if= of hooks; holds() wants a struct workerhooks */
+extern const struct hook_scopes workerhooks_scopes;
+
 /** workerhooks_init - @stats: HOOK_CHAIN_MAX of them, shared with the supervisor */
 void workerhooks_init(struct workerhooks *wh, struct relay *r, uv_loop_t *loop, bool *rearmed,
 		      struct hook_stats *stats);

@@ -21,19 +21,29 @@
 #include "base/clock.h"
 #include "../lib/tap.h"
 
-static void answer(void *ctx, const struct control_peer *who, const char *request, FILE *out)
+static uint32_t later;
+
+static enum control_said answer(void *ctx, const struct control_peer *who, const char *request,
+				FILE *out)
 {
 	(void)ctx;
+	if (!strcmp(request, "events"))
+		return CONTROL_STREAM;
+	if (!strcmp(request, "later")) {
+		later = who->client;
+		return CONTROL_LATER;
+	}
 	if (!strcmp(request, "who")) {
 		fprintf(out, "%u %s\n", (unsigned)who->uid, who->full ? "full" : "own");
-		return;
+		return CONTROL_ANSWERED;
 	}
 	if (!strcmp(request, "big")) {
 		for (int i = 0; i < 300000; i++)
 			fprintf(out, "%d\n", i);
-		return;
+		return CONTROL_ANSWERED;
 	}
 	fprintf(out, "you said: %s\n", request);
+	return CONTROL_ANSWERED;
 }
 
 /** instance - a process that serves until it is killed; returns when it listens */
@@ -91,7 +101,7 @@ static void stopped(pid_t pid)
 
 	kill(pid, SIGSTOP);
 	alarm(20);
-	for (int i = 0; i < 12; i++) {
+	for (int i = 0; i < 40; i++) {
 		p = instance();
 		end(p);
 	}
@@ -108,18 +118,18 @@ static void silent(pid_t pid)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	char path[CONTROL_PATH_MAX], err[256], *text;
-	int fd[12];
+	int fd[40];
 
 	control_path(pid, getuid(), path);
 	memcpy(sa.sun_path, path, sizeof(sa.sun_path));
-	for (int i = 0; i < 12; i++) {
+	for (int i = 0; i < 40; i++) {
 		fd[i] = socket(AF_UNIX, SOCK_STREAM, 0);
 		connect(fd[i], (struct sockaddr *)&sa, sizeof(sa));
 	}
 	tap_ok(ask(pid, "z", &text, err) > 0 && !strcmp(text, "you said: z\n"),
-	       "twelve silent clients leave room for one that asks");
+	       "forty silent clients leave room for one that asks");
 	free(text);
-	for (int i = 0; i < 12; i++)
+	for (int i = 0; i < 40; i++)
 		close(fd[i]);
 }
 
@@ -234,6 +244,90 @@ static void starting(void)
 	unlink(path);
 }
 
+static int ask_raw(struct control *c, const char *request)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	char path[CONTROL_PATH_MAX];
+
+	control_path(getpid(), getuid(), path);
+	memcpy(sa.sun_path, path, sizeof(sa.sun_path));
+	connect(fd, (struct sockaddr *)&sa, sizeof(sa));
+	if (write(fd, request, strlen(request)) < 0)
+		close(fd);
+	turns(c, 50);
+	return fd;
+}
+
+/** count_lines - read what has come: how many are @line, and how many are said to be lost */
+static void count_lines(struct control *c, int fd, const char *line, unsigned *got, unsigned *lost)
+{
+	static char buf[1 << 20];
+	size_t have = 0;
+	ssize_t n;
+	char *end;
+
+	do {
+		turns(c, 1);
+		n = read(fd, buf + have, sizeof(buf) - 1 - have);
+		have += n > 0 ? (size_t)n : 0;
+		buf[have] = '\0';
+		while ((end = strchr(buf, '\n'))) {
+			unsigned k = 0;
+
+			*end = '\0';
+			*got += !strcmp(buf, line);
+			if (sscanf(buf, "{\"event_type\":\"lost\",\"lines\":%u}", &k) == 1)
+				*lost += k;
+			have -= (size_t)(end + 1 - buf);
+			memmove(buf, end + 1, have + 1);
+		}
+	} while (n > 0);
+}
+
+/** streams - lines without an end, to who reads them and to who does not */
+static void streams(void)
+{
+	unsigned got = 0, lost = 0;
+	char line[1001], text[64] = "";
+	struct control *c;
+	int fd, other;
+
+	if (control_open(&c) < 0)
+		exit(1);
+	tap_ok(!control_streams(c), "nobody listens");
+	fd = ask_raw(c, "events\n");
+	tap_ok(control_streams(c), "a stream");
+	control_publish(c, getuid(), "one");
+	count_lines(c, fd, "one", &got, &lost);
+	tap_ok(got == 1 && !lost, "a line comes");
+	memset(line, 'x', sizeof(line) - 1);
+	line[sizeof(line) - 1] = '\0';
+	for (int i = 0; i < 5000; i++)
+		control_publish(c, getuid(), line);
+	got = 0;
+	count_lines(c, fd, line, &got, &lost);
+	tap_ok(got > 500 && got < 4000 && !lost, "who does not read gets %u of 5000", got);
+	control_publish(c, getuid(), line);
+	count_lines(c, fd, line, &got, &lost);
+	tap_ok(got + lost == 5001, "... and is told how many are lost: %u and %u", got, lost);
+	close(fd);
+	turns(c, 50);
+	tap_ok(!control_streams(c), "who goes away is forgotten");
+
+	fd = ask_raw(c, "later\n");
+	other = ask_raw(c, "x\n");
+	tap_ok(read(fd, text, sizeof(text)) < 0, "an answer may come later");
+	tap_ok(read(other, text, sizeof(text)) > 0, "... than those to others");
+	control_finish(c, later + 1, "not this\n");
+	control_finish(c, later, "at last\n");
+	tap_ok(read(fd, text, sizeof(text)) == 8 && !strncmp(text, "at last\n", 8),
+	       "... and it does");
+	close(fd);
+	close(other);
+	control_close(c);
+}
+
 int main(void)
 {
 	char dir[] = "/tmp/weir-control-XXXXXX", path[CONTROL_PATH_MAX], err[256], *text;
@@ -257,6 +351,7 @@ int main(void)
 	stopped(a);
 	starting();
 	starved();
+	streams();
 	shared();
 	b = instance();
 	tap_ok(ask(0, "x", &text, err) < 0 && strstr(err, "--instance"), "two: %s", err);

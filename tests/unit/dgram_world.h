@@ -18,6 +18,7 @@
 
 #include "../lib/tap.h"
 #include "base/util.h"
+#include "fake_judge.h"
 
 #define LOG_MAX 1024
 
@@ -60,6 +61,7 @@ static struct {
 	int inbox_first, inbox_last;
 	struct netsock_dgram_error queue[16];
 	int queue_first, queue_last;
+	bool gate_closed;
 	int next_fd, open_error, n_opened, n_closed;
 	uint16_t opened_port;
 	uint64_t token;
@@ -267,6 +269,14 @@ int hook_chain_datagram(struct hook_chain *c, struct flow *f, enum hook_dir dir,
 	if (what == 'T')
 		w.taken = *d;
 	return what == 'B' ? HOOK_BLOCK : what == 'D' ? HOOK_DROP : what == 'T' ? HOOK_TAKEN : 0;
+}
+
+int hook_chain_gate(struct hook_chain *c, struct flow *f, bool open)
+{
+	(void)c;
+	(void)f;
+	w.gate_closed = !open;
+	return 0;
 }
 
 /* what was taken comes once w.resumed says so, as "late"; its other marks stay */

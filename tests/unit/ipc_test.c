@@ -49,6 +49,15 @@ static void test_round_trip(void)
 		{"listener", IPC_LISTEN, 1},
 		{"no listener any more", IPC_UNLISTEN, 1},
 		{"stop", IPC_STOP, 0},
+		{"a flow of which something is learnt", IPC_FLOW_END, 2},
+		{"an event of a flow", IPC_FLOW_EVENT, 1},
+		{"a ruleset", IPC_RULES, 1},
+		{"a decision", IPC_DECISION, 1},
+		{"a decision no more", IPC_FORGET, 4711},
+		{"an order", IPC_DECIDE, 1},
+		{"a full batch of orders", IPC_KILL, IPC_BATCH},
+		{"owners to be looked at", IPC_LOOK, 2},
+		{"somebody watches", IPC_WATCH, 1},
 	};
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
@@ -63,6 +72,8 @@ static void test_round_trip(void)
 			m.owner.id = 1;
 		if (good[i].type == IPC_LISTEN || good[i].type == IPC_UNLISTEN)
 			m.listener = (struct listener){.id = 1, .proto = IPPROTO_TCP};
+		if (good[i].type == IPC_DECISION)
+			m.decision = (struct decision){.number = 1, .what = DECISION_USER};
 		m.type = good[i].type;
 		m.count = good[i].count;
 		size = ipc_size(&m);
@@ -90,7 +101,13 @@ static void test_counts(void)
 		{IPC_OWNER_ANSWER, 0},
 		{IPC_OWNER_ANSWER, UINT32_MAX},
 		{IPC_FLOW_END, 0},
-		{IPC_FLOW_END, 2},
+		{IPC_FLOW_END, 3},
+		{IPC_FLOW_EVENT, 0},
+		{IPC_RULES, 0},
+		{IPC_DECISION, 2},
+		{IPC_DECIDE, 0},
+		{IPC_KILL, IPC_BATCH + 1},
+		{IPC_WATCH, 2},
 		{IPC_NOTICE, 0},
 		{IPC_NOTICE, 256},
 		{IPC_OWNER, 0},
@@ -127,7 +144,7 @@ static void bad_reason(struct ipc_msg *m)
 }
 static void bad_verdict(struct ipc_msg *m)
 {
-	m->flow.rec.verdict = 2;
+	m->flow.rec.verdict = FLOW_VERDICT_MAX;
 }
 static void bad_flow_why(struct ipc_msg *m)
 {
@@ -162,6 +179,40 @@ static void no_cgroup_end(struct ipc_msg *m)
 	memset(m->owner.cgroup, 'x', sizeof(m->owner.cgroup));
 }
 
+static void no_parent_exe_end(struct ipc_msg *m)
+{
+	m->owner.parents_len = 1;
+	memset(m->owner.parents[0].exe, 'x', sizeof(m->owner.parents[0].exe));
+}
+
+static void strange_event(struct ipc_msg *m)
+{
+	m->flow.what = IPC_EVENTS;
+}
+
+static void strange_by(struct ipc_msg *m)
+{
+	m->flow.rec.by = FLOW_BY_MAX;
+}
+
+static void nothing(struct ipc_msg *m)
+{
+	m->decision.what = DECISION_USER;
+}
+
+static void strange_decision(struct ipc_msg *m)
+{
+	m->decision.number = 1;
+	m->decision.what = DECISION_FOR_MAX;
+}
+
+static void no_decision_end(struct ipc_msg *m)
+{
+	m->decision.number = 1;
+	m->decision.what = DECISION_HOST;
+	memset(m->decision.text, 'x', sizeof(m->decision.text));
+}
+
 static void no_parent_end(struct ipc_msg *m)
 {
 	m->owner.parents_len = 1;
@@ -188,6 +239,12 @@ static void test_content(void)
 		{"a command line without end", IPC_OWNER, no_cmd_end},
 		{"a cgroup without end", IPC_OWNER, no_cgroup_end},
 		{"a parent without end", IPC_OWNER, no_parent_end},
+		{"a parent's exe without end", IPC_OWNER, no_parent_exe_end},
+		{"an event out of range", IPC_FLOW_EVENT, strange_event},
+		{"who decided out of range", IPC_FLOW_END, strange_by},
+		{"a decision without a number", IPC_DECISION, nothing},
+		{"a decision for what there is not", IPC_DECISION, strange_decision},
+		{"a decision without end", IPC_DECISION, no_decision_end},
 	};
 	static struct ipc_msg m;
 

@@ -56,7 +56,7 @@ int main(void)
 	tap_is(next, 5001, "all arrive, in order");
 	tap_is(outbox_lost(o), 0, "none is lost");
 
-	struct ipc_msg big = {.type = IPC_FLOW_END, .count = 1};
+	struct ipc_msg big = {.type = IPC_FLOW_END, .count = 2};
 
 	for (unsigned i = 0; i < 2 * OUTBOX_MAX / sizeof(big.flow); i++)
 		outbox_send(o, &big);

@@ -3,7 +3,7 @@
  * With the argument "show" prints a table of many kinds of rows, to look at.
  *
  * LINK: src/record.o src/record_json.o src/communityid.o src/sink.o src/table.o src/base/addr.o
- * LINK: src/base/util.o src/base/clock.o
+ * LINK: src/base/util.o src/base/clock.o src/learnt.o
  */
 #include "record.h"
 
@@ -36,6 +36,13 @@ const char *owner_source_text(unsigned source)
 const char *owner_why_text(unsigned why)
 {
 	return why == OWNER_NO_PROCESS ? "gone" : "known";
+}
+
+const char *flow_verdict_text(unsigned verdict)
+{
+	static const char *const text[] = {"allow", "block", "drop", "reset", "held", "wait"};
+
+	return text[verdict];
 }
 
 const char *flow_reason_text(unsigned reason)
@@ -91,7 +98,7 @@ static struct flow_rec flow(uint8_t proto)
 
 static json_t *json_of(const struct flow_rec *f, const struct owner *o, const char *host)
 {
-	char *line = record_json(f, o, host);
+	char *line = record_json(f, o, host, NULL);
 	json_t *j = line ? json_loads(line, 0, NULL) : NULL;
 
 	tap_ok(line && !strchr(line, '\n'), "one line");
@@ -383,13 +390,13 @@ static void log_file(void)
 	tap_ok(record_log_fd(r) >= 0 && fcntl(record_log_fd(r), F_GETFD) & FD_CLOEXEC,
 	       "close-on-exec");
 	for (int i = 0; i < 10; i++)
-		record_end(r, &f, &o, "example.org");
+		record_end(r, &f, &o, "example.org", NULL);
 	tap_is(record_flush(r), 0, "nothing waits");
 	record_free(r);
 	tap_is(lines_in(fd, &whole), 10, "ten lines in the file");
 	tap_ok(whole, "each a JSON object");
 	record_new(&cfg, &r, err, sizeof(err));
-	record_end(r, &f, &o, NULL);
+	record_end(r, &f, &o, NULL, NULL);
 	record_free(r);
 	tap_is(lines_in(fd, &whole), 11, "a file that is there is appended to");
 	/* a descriptor of a file is written at its own offset, which others share */
@@ -398,9 +405,9 @@ static void log_file(void)
 		tap_ok(false, "truncate");
 	cfg.log = spec;
 	record_new(&cfg, &r, err, sizeof(err));
-	record_end(r, &f, &o, NULL);
+	record_end(r, &f, &o, NULL, NULL);
 	tap_ok(lseek(fd, 0, SEEK_CUR) > 0, "fd:N of a file moves the shared offset");
-	record_end(r, &f, &o, NULL);
+	record_end(r, &f, &o, NULL, NULL);
 	record_free(r);
 	tap_is(lines_in(fd, &whole), 2, "two lines");
 	unlink(path);
@@ -424,7 +431,7 @@ static void one_write_a_line(void)
 	snprintf(spec, sizeof(spec), "fd:%d", p[1]);
 	tap_is(record_new(&cfg, &r, err, sizeof(err)), 0, "a socket of messages");
 	for (int i = 0; i < 5; i++)
-		record_end(r, &f, &o, "example.org");
+		record_end(r, &f, &o, "example.org", NULL);
 	record_free(r);
 	while ((n = recv(p[0], buf, sizeof(buf), 0)) > 0) {
 		lines++;
@@ -448,7 +455,7 @@ static void log_to_stderr(void)
 		return;
 	dup2(p[1], 2);
 	record_new(&cfg, &r, err, sizeof(err));
-	record_end(r, &f, NULL, NULL);
+	record_end(r, &f, NULL, NULL, NULL);
 	record_free(r);
 	dup2(old, 2);
 	tap_ok(recv(p[0], buf, sizeof(buf), 0) > 100, "--log - is standard error");
@@ -476,7 +483,7 @@ static void slow_reader(bool use_socket)
 	flags = fcntl(p[1], F_GETFL);
 	tap_ok(!(flags & O_NONBLOCK), "the caller's description stays blocking");
 	for (int i = 0; i < 2000; i++)
-		record_end(r, &f, &o, "example.org");
+		record_end(r, &f, &o, "example.org", NULL);
 	waiting = record_flush(r);
 	tap_ok(waiting > 0, "%zu bytes wait", waiting);
 	close(p[1]);
@@ -502,7 +509,7 @@ static void slow_reader(bool use_socket)
 	tap_is(lines, 2000, "all lines arrive whole when it reads at last");
 	free(got);
 	close(p[0]);
-	record_end(r, &f, &o, NULL);
+	record_end(r, &f, &o, NULL, NULL);
 	tap_is(record_flush(r), 0, "a reader that has gone is no SIGPIPE");
 	record_free(r);
 }
@@ -722,7 +729,7 @@ static void live_case(void)
 	cfg.out_fd = p[1];
 	tap_is(record_new(&cfg, &r, err, sizeof(err)), 0, "live");
 	record_open(r, &f, &o, "example.org");
-	record_end(r, &f, &o, "example.org");
+	record_end(r, &f, &o, "example.org", NULL);
 	n = read(p[0], buf, sizeof(buf) - 1);
 	buf[MAX(n, 0)] = '\0';
 	printf("# %s", buf);
@@ -753,7 +760,7 @@ static int show(void)
 	if (record_new(&cfg, &r, err, sizeof(err)))
 		return 1;
 	record_open(r, &f, &o, "example.org");
-	record_end(r, &f, &o, "example.org");
+	record_end(r, &f, &o, "example.org", NULL);
 	record_table(r);
 	record_free(r);
 	return 0;

@@ -258,7 +258,7 @@ static void bounds(void)
 		app_ping(srv4, 7, 1, "x");
 	tap_ok(w.r.count.dgram_queue_full == 301 - DGRAM_HOLD_MAX && w.n_notices,
 	       "what waits for the owner is bounded");
-	relay_icmp_timeout(&w.r, flow_of(srv4, 7));
+	relay_icmp_owned(&w.r, flow_of(srv4, 7));
 	tap_ok(w.n_sent == DGRAM_HOLD_MAX && w.sent[0].len == 65515,
 	       "an unknown owner holds nothing up");
 	for (int i = 0; i < 100; i++)

@@ -18,6 +18,7 @@
 #include "../lib/tap.h"
 #include "base/util.h"
 #include "owner.h"
+#include "fake_judge.h"
 
 /* --- fakes --------------------------------------------------------------------------- */
 
@@ -213,6 +214,14 @@ int netsock_watch(struct netsock_set *s, int fd, uint64_t token)
 	(void)fd;
 	(void)token;
 	return watch_rc;
+}
+
+static int fake_unsent;
+
+int netsock_unsent(int fd)
+{
+	(void)fd;
+	return fake_unsent;
 }
 
 int netsock_error(int fd)

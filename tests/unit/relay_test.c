@@ -14,6 +14,7 @@
 
 #include "owner.h"
 #include "../lib/tap.h"
+#include "fake_judge.h"
 
 #define SEC 1000000000ULL
 
@@ -149,11 +150,11 @@ static void test_life(void)
 {
 	struct flow *f = make(IPPROTO_TCP, 1);
 
-	tap_ok(f && asked == 1 && held == 1 && relay_owner_pending(f),
+	tap_ok(f && asked == 1 && held == 1 && relay_flow_waits(f),
 	       "a new flow: owner asked for, name held");
 	tap_ok(timers_next(r.timers) == 11 * SEC, "the wait for the owner has an end");
 	tap_ok(!strcmp(relay_view(&r, f).host, "example.org"), "hooks see the name");
-	tap_is(relay_flow_owned(&r, f), 0, "it is judged");
+	tap_is(relay_flow_owned(&r, f), JUDGE_PASS, "it is judged");
 	tap_ok(f->rec->state == FLOW_JUDGED && f->hookdata && hook_host, "with hooks open");
 	tap_is(timers_next(r.timers), 0, "nobody waits for the owner any more");
 	timers_set(r.timers, f, 99 * SEC);
@@ -185,7 +186,7 @@ static void test_timers(void)
 	struct flow *f = make(IPPROTO_TCP, 1), *u = make(IPPROTO_UDP, 1);
 
 	tap_ok(timers_pop(r.timers, r.now + SEC) && timers_pop(r.timers, r.now + SEC) &&
-		       relay_owner_pending(f) && relay_owner_pending(u),
+		       relay_flow_waits(f) && relay_flow_waits(u),
 	       "an owner that does not answer in time is noticed, TCP and UDP");
 	timers_set(r.timers, f, 77 * SEC);
 	relay_flow_owned(&r, f);
@@ -228,7 +229,7 @@ static void test_bounds(void)
 
 static void use(struct flow *f)
 {
-	if (relay_owner_pending(f)) {
+	if (relay_flow_waits(f)) {
 		relay_flow_owned(&r, f);
 		flow_set_state(r.flows, f, FLOW_OPEN);
 	}
@@ -319,8 +320,8 @@ static void test_block(void)
 	struct flow *f = make(IPPROTO_TCP, 1);
 
 	hook_answer = WEIR_BLOCK;
-	tap_is(relay_flow_owned(&r, f), HOOK_BLOCK, "a hook may block a flow when it is judged");
-	tap_ok(f->rec->verdict == 1 && f->rec->state == FLOW_JUDGED,
+	tap_is(relay_flow_owned(&r, f), JUDGE_BLOCK, "a hook may block a flow when it is judged");
+	tap_ok(f->rec->verdict == FLOW_BLOCK && f->rec->by == FLOW_BY_HOOK,
 	       "the verdict is in the record");
 	hook_closed = 0;
 	end(f, FLOW_ENDED_BLOCKED);
@@ -334,10 +335,10 @@ static void test_pend(void)
 	struct flow *f = make(IPPROTO_TCP, 1);
 
 	hook_answer = WEIR_PEND;
-	tap_is(relay_flow_owned(&r, f), HOOK_PEND, "a hook may let a flow wait");
-	tap_ok(f->rec->state == FLOW_OWNED && relay_owner_pending(f) && !timers_next(r.timers),
+	tap_is(relay_flow_owned(&r, f), JUDGE_HOLD, "a hook may let a flow wait");
+	tap_ok(f->rec->state == FLOW_OWNED && relay_flow_waits(f) && !timers_next(r.timers),
 	       "its owner is known, and yet nothing may pass");
-	tap_is(relay_flow_owned(&r, f), HOOK_PEND, "asked again it still waits");
+	tap_is(relay_flow_owned(&r, f), JUDGE_HOLD, "asked again it still waits");
 	tap_ok(!hook_chain_woken(r.hooks), "nobody is woken");
 	hook_weir->decide(hook_flow, WEIR_PASS);
 	tap_ok(hook_chain_woken(r.hooks) == f && !hook_chain_woken(r.hooks),
@@ -350,9 +351,9 @@ static void test_pend(void)
 	       "until the hook decides to end it");
 	end(f, FLOW_ENDED_BLOCKED);
 	f = make(IPPROTO_UDP, 1);
-	tap_is(relay_flow_owned(&r, f), HOOK_PEND, "another one waits");
+	tap_is(relay_flow_owned(&r, f), JUDGE_HOLD, "another one waits");
 	hook_weir->decide(hook_flow, WEIR_DROP);
-	tap_ok(hook_chain_woken(r.hooks) == f && relay_flow_owned(&r, f) == HOOK_DROP &&
+	tap_ok(hook_chain_woken(r.hooks) == f && relay_flow_owned(&r, f) == JUDGE_DROP &&
 		       f->rec->verdict,
 	       "and is dropped");
 	hook_weir->decide(hook_flow, WEIR_PASS);

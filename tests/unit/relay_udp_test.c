@@ -501,7 +501,7 @@ static void owner_never_known(void)
 	app_send(app, srv, "x");
 	f = timers_pop(w.r.timers, w.r.now + 5);
 	tap_ok(f == flow_of(app, srv), "the wait for the owner has an end");
-	relay_udp_timeout(&w.r, f);
+	relay_udp_owned(&w.r, f);
 	tap_ok(w.n_sent == 1 && !w.n_ended, "and then the datagram goes on");
 	tap_ok(!timers_pop(w.r.timers, w.r.now + 299) && timers_pop(w.r.timers, w.r.now + 300) == f,
 	       "idle counts from now on");
