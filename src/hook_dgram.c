@@ -5,8 +5,8 @@
  * One that every hook lets pass at once never waits here. When a hook pends, or the gate is closed,
  * a copy waits in the flow's queue with the stage that it has come to, and so do those that
  * come after it: each may go as far as the one before it (what stops that one stops all), so the
- * hooks in front of the gate see a second datagram while the first one waits behind them. Only the
- * oldest leaves the queue, so none overtakes another.
+ * hooks in front of the gate see a second datagram while the first one waits behind them. The queue
+ * so begins with those that have come the farthest, and none overtakes another.
  */
 #include "hook_impl.h"
 
@@ -24,7 +24,7 @@ int hook_queue_add(struct flow_hooks *h, enum hook_dir dir, unsigned stage,
 {
 	struct hook_queue *q = &h->queue[dir];
 	struct hook_chain *c = h->chain;
-	struct hook_held *held;
+	struct hook_held *held, *behind;
 
 	if (q->n >= QUEUE_MAX || q->bytes + d->len > c->env.limit ||
 	    (c->env.total && c->bytes + d->len > c->env.total))
@@ -37,7 +37,14 @@ int hook_queue_add(struct flow_hooks *h, enum hook_dir dir, unsigned stage,
 	held->d.data = held->data;
 	if (d->len)
 		memcpy(held->data, d->data, d->len);
-	TAILQ_INSERT_TAIL(&q->list, held, next);
+	/* What a hook makes goes before what it has not let go on. */
+	behind = TAILQ_FIRST(&q->list);
+	while (behind && behind->stage >= stage)
+		behind = TAILQ_NEXT(behind, next);
+	if (behind)
+		TAILQ_INSERT_BEFORE(behind, held, next);
+	else
+		TAILQ_INSERT_TAIL(&q->list, held, next);
 	q->n++;
 	q->bytes += d->len;
 	c->bytes += d->len;
@@ -204,18 +211,10 @@ static void give(struct flow_hooks *h, enum hook_dir dir, struct hook_held *held
 	*d = held->d;
 }
 
-static bool passed(const struct flow_hooks *h, const struct hook_held *held)
-{
-	const unsigned n = h->chain->n;
-
-	return held->stage == n && !(h->gated && h->chain->gate == n);
-}
-
 int hook_chain_next_datagram(struct flow *f, enum hook_dir dir, struct hook_dgram *d)
 {
 	struct flow_hooks *h = f->hookdata;
 	struct hook_held *held, *after;
-	bool first = true;
 
 	if (hook_indifferent(f))
 		return 0;
@@ -232,12 +231,11 @@ int hook_chain_next_datagram(struct flow *f, enum hook_dir dir, struct hook_dgra
 			return HOOK_BLOCK;
 		if (rc == HOOK_DROP)
 			continue;
-		if (first && passed(h, held)) {
+		if (held->stage == h->chain->n && !h->gated) {
 			give(h, dir, held, d);
 			hook_settle(h);
 			return 1;
 		}
-		first = false;
 	}
 	hook_settle(h);
 	return 0;

@@ -46,7 +46,7 @@ static int check_hooks(const struct config *cfg)
 			return STATUS_USAGE;
 		}
 	}
-	return c ? 0 : 1;
+	return !c ? 1 : workerhooks_allow(c) ? STATUS_USAGE : 0;
 }
 
 /**

@@ -215,8 +215,6 @@ static void something(void)
 		resume(k, dir);
 		break;
 	case 1:
-		if (!gate_open || !all_let(1, dir))
-			break;
 		injected++;
 		add(&let[dir][k], "*made");
 		if (host->inject(handle[k], (enum weir_dir)dir, "*made", 5))
