@@ -116,8 +116,9 @@ static int unquote(const struct policy_parse *x, struct policy_word *w)
 	}
 	if (quoted)
 		return policy_fail(x, w->s, w->len, "this quote is not closed");
-	if (memchr(w->s, 0, w->len))
-		return policy_fail(x, w->s, w->len, "a control character");
+	for (const char *p = w->s; p < end; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return policy_fail(x, p, 1, "a control character");
 	return 0;
 }
 

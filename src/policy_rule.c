@@ -175,10 +175,10 @@ static const struct action {
 	unsigned is; /* enum policy_verdict or enum policy_what */
 	struct param params[PARAMS_MAX];
 } actions[] = {
-	{"allow", true, POLICY_ALLOW, {{NULL}}},
-	{"block", true, POLICY_BLOCK, {{NULL}}},
-	{"drop", true, POLICY_DROP, {{NULL}}},
-	{"reset", true, POLICY_RESET, {{NULL}}},
+	{"allow", true, POLICY_ALLOW, {{.key = NULL}}},
+	{"block", true, POLICY_BLOCK, {{.key = NULL}}},
+	{"drop", true, POLICY_DROP, {{.key = NULL}}},
+	{"reset", true, POLICY_RESET, {{.key = NULL}}},
 	{"ask",
 	 true,
 	 POLICY_ASK,

@@ -104,6 +104,8 @@ static void test_errors(void)
 		{"set a = file mixed\n", "mixed:3:2: not a host name"},
 		{"set a = file d/numbers address\n", "d/numbers:1:1: not an address"},
 		{"set a = { 80 }\nblock if host in a\n", "r:2:18: "},
+		{"include \"a\tb\"\n", "r:1:11: a control character"},
+		{"set a = file \"a\033[0m\"\n", "r:1:16: a control character"},
 		{"tag \xff\n", "r:1:5: tag takes"},
 	};
 
