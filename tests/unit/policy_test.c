@@ -169,7 +169,7 @@ static void test_rules(void)
 		       "allow if user == alice # her\r\n"
 		       "  ask timeout=5m default=drop \\\n"
 		       "    if dst.port \\\n\t == 22\n"
-		       "hook lua script=\"a b.lua\",x=1 if host == \"a#b\"\n"
+		       "hook lua script=\"a #b.lua\",x=1 if host == \"a#b\"\n"
 		       "log debug\n"
 		       "include d/inner\n"
 		       "limit flows=3 per user\n"
@@ -195,7 +195,7 @@ static void test_rules(void)
 	       "on several lines: %s", r->text);
 	r = policy_rule(p, 2);
 	tap_ok(!r->final && r->what == POLICY_HOOK && !strcmp(r->name, "lua") &&
-		       !strcmp(r->args, "script=a b.lua,x=1") && r->line == 6,
+		       !strcmp(r->args, "script=a #b.lua,x=1") && r->line == 6,
 	       "a hook: %s", r->text);
 	r = policy_rule(p, 3);
 	tap_ok(r->what == POLICY_LOG && r->level == 3, "a level");
@@ -318,7 +318,7 @@ static void test_waiting(void)
 	tap_is(g.waits, POLICY_WAITS_OWNER | POLICY_WAITS_PAYLOAD, "for both");
 	judge(NULL, "uid=1");
 	tap_ok(g.verdict == POLICY_ALLOW, "half of it is enough for no");
-	judge("tag t if host == a\nlog note if sni == a\nlimit flows=1 if app == tls\n"
+	judge("tag t if host == a\nlog note if sni != a\nlimit flows=1 if app == tls\n"
 	      "quota bytes=1 if alpn == h2\nallow\n",
 	      "dst.port=1");
 	tap_ok(g.verdict == POLICY_ALLOW && !g.n_collected && !g.hooks_wait && !g.waits,
