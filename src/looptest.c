@@ -17,6 +17,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 
+#include "base/clock.h"
 #include "base/util.h"
 
 #define SIGN 16 /* random bytes that tell our datagram from any other */
@@ -89,11 +90,17 @@ static int send_as(const struct isolate_user *user, const uint8_t *sign)
 
 static bool seen(int fd, const uint8_t *sign)
 {
+	const uint64_t until = clock_mono_ns() + WAIT_MS * NSEC_PER_MSEC;
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	uint8_t buf[2048];
 	ssize_t n;
 
-	for (int i = 0; i < LOOKS && poll(&p, 1, WAIT_MS) > 0; i++) {
+	/* what is selected already may come all the time: that must not make this longer */
+	for (int i = 0; i < LOOKS; i++) {
+		const uint64_t now = clock_mono_ns();
+
+		if (now >= until || poll(&p, 1, (int)((until - now) / NSEC_PER_MSEC) + 1) <= 0)
+			break;
 		n = recv(fd, buf, sizeof(buf), 0);
 		if (n > 0 && memmem(buf, (size_t)n, sign, SIGN))
 			return true;

@@ -41,7 +41,8 @@ sent() { # NAME: packets by h0 since the last counters_zero
 	in_host nft list counter inet count "$1" | awk '/packets/ { print $2 }'
 }
 
-counters_zero() { in_host nft reset counters table inet count >/dev/null; }
+# another change of the ruleset in between interrupts it
+counters_zero() { wait_for 5 in_host nft reset counters table inet count; }
 
 # what a host is, as text; our own table of counters and the kernel's cache of addresses are not it
 host_state() {

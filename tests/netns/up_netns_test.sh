@@ -81,6 +81,45 @@ with_veth() {
 	kill $pid
 }
 
+worker_pid() { in_host "$WEIR" status --runtime-dir "$TMP/run" | sed -n 's/.*worker \([0-9]*\), running.*/\1/p'; }
+another_worker() { local now; now=$(worker_pid); [ -n "$now" ] && [ "$now" != 0 ] && [ "$now" != "$1" ]; }
+netns_of() { stat -Lc %i "/proc/$1/ns/net"; }
+
+# The supervisor has given up almost everything when it starts another worker in the namespace outside.
+restarted() {
+	local was i
+	up_start --netns $BOX || return
+	like "before" "$(echo_in $BOX 4 $PLAIN4)" "40 of 40"
+	box $BOX /usr/bin/python3 - $PLAIN4 >"$TMP/blocked" <<-'PY' &
+	import socket, sys
+	s = socket.create_connection((sys.argv[1], 7001))
+	try:
+	    print("ended", s.recv(1))
+	except OSError as e:
+	    print("ended", e)
+	PY
+	local reader=$!
+	sleep 0.5
+	for i in 1 2 3; do
+		was=$(worker_pid)
+		kill -9 "$was"
+		wait_for 10 another_worker "$was"
+		is "worker $i killed: another one starts" $? 0
+	done
+	wait $reader
+	like "... a program that had been waiting is told" "$(cat "$TMP/blocked")" ended
+	is "... the new one is outside" "$(netns_of "$(worker_pid)")" "$(stat -Lc %i /run/netns/$HOST)"
+	like "... and serves" "$(echo_in $BOX 4 $PLAIN4)" "40 of 40"
+	like "... IPv6" "$(echo_in $BOX 6 $PLAIN6)" "40 of 40"
+	like "... UDP" "$(box $BOX "$B/tests/fidelity/probe" dgram_from 4 $PLAIN4 7101)" "5 from $PLAIN4 7101"
+	check "... ping" box $BOX ping -c 1 -W 3 $PLAIN4
+	is "... without capabilities, as the user it was" "$(grep -E '^(CapEff|CapPrm|Uid)' "/proc/$(worker_pid)/status" |
+		tr -s '\t\n' '  ')" "Uid: $WORKER $WORKER $WORKER $WORKER CapPrm: 0000000000000000 CapEff: 0000000000000000 "
+	up_stop
+	is "it ends in order" $? 0
+	check "the flow that was lost is logged" grep -q crash "$TMP/up.json"
+}
+
 in_box_count() {
 	nsenter --net=/run/netns/$BOX2 nft -f - <<-RULES
 	table inet boxcount {
@@ -172,7 +211,7 @@ ip -n $ROUTER route add 172.17.0.0/16 via 10.77.0.2
 in_host sysctl -qw net.ipv4.ip_forward=1
 mkdir -p "$TMP/run" && chmod 755 "$TMP"
 host_state >"$TMP/state"
-for part in ${PARTS:-alone with_veth ended refused deleted}; do
+for part in ${PARTS:-alone restarted with_veth ended refused deleted}; do
 	$part
 done
 done_testing
