@@ -30,7 +30,8 @@ static int bpf(int cmd, union bpf_attr *a)
 
 static int info_of(int fd, void *info, uint32_t len)
 {
-	union bpf_attr a = {.info = {.bpf_fd = (uint32_t)fd, .info = (uintptr_t)info, .info_len = len}};
+	union bpf_attr a = {
+		.info = {.bpf_fd = (uint32_t)fd, .info = (uintptr_t)info, .info_len = len}};
 
 	return bpf(BPF_OBJ_GET_INFO_BY_FD, &a);
 }
@@ -55,7 +56,8 @@ static int map_names(uint32_t id, uint64_t cookie)
 		return 0;
 	a.map_fd = (uint32_t)fd;
 	if (!info_of(fd, &info, sizeof(info)) && info.type == BPF_MAP_TYPE_ARRAY &&
-	    info.max_entries == 1 && info.value_size <= sizeof(value) && !bpf(BPF_MAP_LOOKUP_ELEM, &a))
+	    info.max_entries == 1 && info.value_size <= sizeof(value) &&
+	    !bpf(BPF_MAP_LOOKUP_ELEM, &a))
 		found = memmem(value, info.value_size, &cookie, sizeof(cookie)) != NULL;
 	close(fd);
 	return found;
