@@ -62,7 +62,7 @@ struct owner_bpf {
 	struct bpf_object *obj;
 	struct bpf_link *links[PROGRAMS_MAX];
 	unsigned n_links;
-	int socks, tuples, images, births;
+	int socks, tuples, images, births, chosen;
 	int cgroup_fd;
 	char cgroup_at[256];
 	uint32_t pidns;
@@ -480,6 +480,7 @@ static int load(struct owner_bpf *ob, const struct ob_settings *s)
 	ob->tuples = bpf_object__find_map_fd_by_name(ob->obj, "tuples");
 	ob->images = bpf_object__find_map_fd_by_name(ob->obj, "images");
 	ob->births = bpf_object__find_map_fd_by_name(ob->obj, "births");
+	ob->chosen = bpf_object__find_map_fd_by_name(ob->obj, "chosen");
 	return 0;
 }
 
@@ -538,6 +539,16 @@ int owner_bpf_open(int sock_fd, struct owner_bpf **out, char *err, size_t errsiz
 	}
 	*out = ob;
 	return r;
+}
+
+int owner_bpf_choose(struct owner_bpf *ob, const struct id_range *users, unsigned n)
+{
+	const uint32_t zero = 0;
+	struct ob_chosen c = {.n = n > OB_RANGES_MAX ? 0 : n};
+
+	for (unsigned i = 0; i < c.n; i++)
+		c.r[i] = (struct ob_range){.lo = users[i].lo, .hi = users[i].hi};
+	return bpf_map_update_elem(ob->chosen, &zero, &c, BPF_ANY) ? -errno : 0;
 }
 
 void owner_bpf_free(struct owner_bpf *ob)

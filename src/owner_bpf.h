@@ -12,6 +12,7 @@
 
 #include "owner.h"
 #include "owner_sockdiag.h"
+#include "select.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,6 +38,8 @@ void owner_bpf_free(struct owner_bpf *ob);
  */
 bool owner_bpf_find(struct owner_bpf *ob, const struct owner_query *q,
 		    const struct owner_sock *live, struct owner_answer *a);
+/** owner_bpf_choose - note the sockets of @users only; @n 0, or too many: of all. 0 or -errno */
+int owner_bpf_choose(struct owner_bpf *ob, const struct id_range *users, unsigned n);
 /** owner_bpf_get - valid until the next owner_bpf_find(); NULL when unknown or long past */
 const struct owner *owner_bpf_get(const struct owner_bpf *ob, uint32_t id);
 

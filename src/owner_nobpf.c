@@ -31,6 +31,12 @@ bool owner_bpf_find(struct owner_bpf *ob, const struct owner_query *q,
 	return false;
 }
 
+int owner_bpf_choose(struct owner_bpf *ob, const struct id_range *users, unsigned n)
+{
+	(void)ob, (void)users, (void)n;
+	return -EOPNOTSUPP;
+}
+
 const struct owner *owner_bpf_get(const struct owner_bpf *ob, uint32_t id)
 {
 	(void)ob, (void)id;

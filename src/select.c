@@ -626,6 +626,21 @@ bool select_matches_uid(const struct selection *s, uint32_t uid)
 	return false;
 }
 
+unsigned select_users(const struct selection *s, struct id_range *out, unsigned room)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < s->n; i++) {
+		const struct select_ids *ids = &s->list[i].ids;
+
+		if (s->list[i].kind != SELECT_USER || n + ids->n > room)
+			return 0;
+		memcpy(out + n, s->ranges + ids->first, ids->n * sizeof(*out));
+		n += ids->n;
+	}
+	return n;
+}
+
 bool select_is_netns(const struct selection *s)
 {
 	return s->n == 1 && s->list[0].kind == SELECT_NETNS;

@@ -191,6 +191,9 @@ int select_finish(struct selection *s, const struct select_names *names, char *e
 bool select_takes_uid(const struct selection *s, const struct select_ids *ids, uint32_t uid);
 /** select_matches_uid - may @s take a socket of @uid? True for groups, cgroups and marks as well */
 bool select_matches_uid(const struct selection *s, uint32_t uid);
+/** select_users - all uids that @s may take; 0: it does not go by users alone, or there is no room
+ */
+unsigned select_users(const struct selection *s, struct id_range *out, unsigned room);
 /** select_is_netns - is it another network namespace that is selected, and nothing else? */
 bool select_is_netns(const struct selection *s);
 /** select_text - "--user alice", "--all", for messages; returns @buf */

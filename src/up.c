@@ -68,6 +68,7 @@ struct up {
 	unsigned changes_seen, cgroups_seen; /* steer's counts as it knows them */
 	struct record *record;
 	struct owner_db *db;
+	struct owner_bpf *bpf; /* borrowed from @db; NULL: there is none */
 	struct workerctl *worker;
 	struct workerctl_env env;
 	struct starter *starter; /* NULL: there are no hooks */
@@ -165,6 +166,18 @@ static void reap(struct up *u)
 	}
 }
 
+/** choose_owners - nobody else's sockets need be noted, and so cost less */
+static void choose_owners(struct up *u, const struct up_config *c)
+{
+	static struct id_range users[SELECT_RANGES_MAX];
+	const unsigned n = select_users(&c->select, users, ARRAY_SIZE(users));
+	int rc = u->bpf ? owner_bpf_choose(u->bpf, users, n) : 0;
+
+	if (rc)
+		log_warn("owners of newly selected users are looked up without BPF: %s",
+			 strerror(-rc));
+}
+
 /** follow_inbound - steer for the servers of @c; what the kernel does not take is said */
 static void follow_inbound(struct up *u, const struct up_config *c)
 {
@@ -192,6 +205,7 @@ static int reload_selection(struct up *u, struct up_config *next, char *err, siz
 	rc = steer_reload(u->steer, next, steered, err, errsize);
 	if (!rc)
 		u->next = next;
+	choose_owners(u, u->next ? u->next : u->c);
 	follow_inbound(u, u->next ? u->next : u->c);
 	if (rc || !old)
 		return rc;
@@ -560,7 +574,8 @@ static int open_owners(struct up *u)
 		log_error("sockets can't be looked up: no sock_diag");
 		return -EOPNOTSUPP;
 	}
-	oc.bpf = open_bpf(u, oc.diag_fd);
+	oc.bpf = u->bpf = open_bpf(u, oc.diag_fd);
+	choose_owners(u, u->c);
 	u->db = owner_db_new(&oc);
 	return u->db ? 0 : -ENOMEM;
 }

@@ -18,7 +18,9 @@
  * asked for when the process has ended: executable, arguments, parents. The fork
  * and exec tracepoints keep lineage, as parents may end before their children's first use.
  *
- * Only sockets and processes of one network namespace are noted. Nothing is ever
+ * Only sockets and processes of one network namespace are noted, and where weir is told whose
+ * sockets can be asked about, no others: those who are not selected pay for a look at that.
+ * Nothing is ever
  * decided here: every program returns "go on".
  *
  * Details are written in place, into a fresh element of an LRU map, as there is no
@@ -76,6 +78,13 @@ struct {
 	__type(key, struct ob_process);
 	__type(value, struct ob_birth);
 } births SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ob_chosen);
+} chosen SEC(".maps");
 
 /* what a new element of images starts as; never written */
 struct {
@@ -285,6 +294,22 @@ static struct sock *plain(void *guarded)
 	return sk;
 }
 
+/* is_chosen - may @sk be asked about? Its own user counts, by whom it is routed */
+static int is_chosen(struct sock *sk)
+{
+	const struct ob_chosen *c;
+	__u32 zero = 0, uid;
+
+	c = bpf_map_lookup_elem(&chosen, &zero);
+	if (!c || !c->n)
+		return 1;
+	uid = BPF_CORE_READ(sk, sk_uid.val);
+	for (__u32 i = 0; i < OB_RANGES_MAX && i < c->n; i++)
+		if (uid >= c->r[i].lo && uid <= c->r[i].hi)
+			return 1;
+	return 0;
+}
+
 static __u16 local_port(struct sock *sk)
 {
 	/* not skc_num, which is 0 when the port has been given back */
@@ -394,9 +419,11 @@ int owner_tcp(struct bpf_sock_ops *ctx)
 	struct ob_sock s;
 
 	if (ctx->op != BPF_SOCK_OPS_TCP_CONNECT_CB || !guarded ||
-	    bpf_get_netns_cookie(ctx) != settings.netns_cookie || !who_calls(&who))
+	    bpf_get_netns_cookie(ctx) != settings.netns_cookie)
 		return GO_ON;
 	sk = plain(guarded);
+	if (!sk || !is_chosen(sk) || !who_calls(&who))
+		return GO_ON;
 	tuple_of(sk, IPPROTO_TCP, &k);
 	sock_new(sk, bpf_get_socket_cookie(ctx), OB_PORT, &who, &s);
 	put_tuple(&k, &s);
@@ -405,13 +432,15 @@ int owner_tcp(struct bpf_sock_ops *ctx)
 
 static void connecting(struct bpf_sock_addr *ctx)
 {
-	struct sock *sk = plain(ctx->sk);
 	struct ob_image who;
 	struct ob_sock s;
+	struct sock *sk;
 	__u64 key;
 
-	if (!sk || ctx->protocol == IPPROTO_TCP ||
-	    bpf_get_netns_cookie(ctx) != settings.netns_cookie)
+	if (ctx->protocol == IPPROTO_TCP || bpf_get_netns_cookie(ctx) != settings.netns_cookie)
+		return;
+	sk = plain(ctx->sk);
+	if (!sk || !is_chosen(sk))
 		return;
 	key = may_echo(ctx->type, ctx->protocol) ? OB_BY_INODE(inode_of(sk))
 						 : bpf_get_socket_cookie(ctx);
@@ -446,7 +475,7 @@ static void sending(struct bpf_sock_addr *ctx, struct ob_tuple *k)
 	struct ob_image who;
 	struct ob_sock s;
 
-	if (!sk)
+	if (!sk || !is_chosen(sk))
 		return;
 	k->proto = IPPROTO_UDP;
 	k->net_port = bpf_ntohs((__u16)ctx->user_port);
@@ -493,13 +522,16 @@ int owner_sendmsg6(struct bpf_sock_addr *ctx)
 SEC("cgroup/sock_create")
 int owner_sock_create(struct bpf_sock *ctx)
 {
-	struct sock *sk = plain(ctx);
 	struct ob_image who;
 	struct ob_sock s;
+	struct sock *sk;
 	__u64 key;
 
 	if (!may_echo(ctx->type, ctx->protocol) ||
-	    bpf_get_netns_cookie(ctx) != settings.netns_cookie || !who_calls(&who))
+	    bpf_get_netns_cookie(ctx) != settings.netns_cookie)
+		return GO_ON;
+	sk = plain(ctx);
+	if (!sk || !is_chosen(sk) || !who_calls(&who))
 		return GO_ON;
 	sock_new(sk, bpf_get_socket_cookie(ctx), kind_of(ctx->type), &who, &s);
 	key = OB_BY_INODE(s.inode);
@@ -510,11 +542,14 @@ int owner_sock_create(struct bpf_sock *ctx)
 SEC("cgroup/sock_release")
 int owner_sock_release(struct bpf_sock *ctx)
 {
-	struct sock *sk = plain(ctx);
 	__u32 proto = ctx->protocol, type = ctx->type;
+	struct sock *sk;
 	__u64 key;
 
 	if (proto == IPPROTO_TCP || bpf_get_netns_cookie(ctx) != settings.netns_cookie)
+		return GO_ON;
+	sk = plain(ctx);
+	if (!sk || !is_chosen(sk))
 		return GO_ON;
 	key = may_echo(type, proto) ? OB_BY_INODE(inode_of(sk)) : bpf_get_socket_cookie(ctx);
 	retire(sk, key, (__u16)proto);

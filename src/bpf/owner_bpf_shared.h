@@ -21,6 +21,18 @@ struct ob_settings {
 	__u32 zero;
 };
 
+struct ob_range {
+	__u32 lo, hi; /* inclusive */
+};
+
+#define OB_RANGES_MAX 32
+
+/** struct ob_chosen - the users whose sockets are noted; @n 0: everybody's */
+struct ob_chosen {
+	__u32 n, zero;
+	struct ob_range r[OB_RANGES_MAX];
+};
+
 /**
  * struct ob_image - one program, run by one process, as one user
  * @start: of the process, ns since boot; with @pid it tells processes apart for ever

@@ -148,6 +148,8 @@ container() {
 	ip netns del $ns
 }
 
+noted_by_bpf() { [ "$(logged "o.get('uid') == $BOB and o.get('source') == 'bpf'")" -ge 1 ]; }
+
 reloaded() {
 	local conf=$TMP/weir.conf before=$TMP/long.out pid
 	printf 'user = %s\n' $ALICE >"$conf"
@@ -176,6 +178,11 @@ reloaded() {
 	counters_zero
 	like "after a reload a new user is selected" "$(echo_as $BOB 4 $PLAIN4)" "40 of 40"
 	is "and guarded" "$(sent bob)" 0
+	if [ -n "$BPF" ]; then
+		check "and noted by BPF" wait_for 5 noted_by_bpf
+	else
+		skip "and noted by BPF" "no BPF here"
+	fi
 	printf 'user = %s\nno-such-key = 1\n' $ALICE >"$conf"
 	kill -HUP $UP_PID
 	wait_for 5 grep -q "nothing is changed" "$TMP/up.err"
@@ -319,6 +326,7 @@ servers_up
 counters_up
 mkdir -p "$TMP/run" && chmod 755 "$TMP"
 host_state >"$TMP/state"
+BPF=$("$WEIR" doctor 2>/dev/null | grep '^ok *BPF')
 for part in ${PARTS:-captured rp_filters reloaded narrow_owners udp_servers lockdown container firewalls killed vpn}; do
 	$part
 done

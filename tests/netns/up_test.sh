@@ -80,7 +80,7 @@ kernel_replies() {
 	counters_zero
 	as $ALICE /usr/bin/python3 - $PLAIN4 <<-'PY'
 	import socket, struct, sys
-	s = socket.create_connection((sys.argv[1], 7001))
+	s = socket.create_connection((sys.argv[1], 7001), None, ("", 45454))
 	s.send(b"x" * 100)
 	s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 	s.close()

@@ -285,6 +285,19 @@ static void test_numbers(void)
 	tap_ok(select_matches_uid(&s, 6), "... unless another selector takes it");
 }
 
+static void test_users(void)
+{
+	struct id_range r[4];
+
+	take("user:5-7 except:user=6 user:9");
+	tap_ok(select_users(&s, r, 4) == 2 && r[0].lo == 5 && r[0].hi == 7 && r[1].lo == 9 &&
+		       r[1].hi == 9,
+	       "all users that may be selected");
+	tap_is(select_users(&s, r, 1), 0, "more than there is room for");
+	take("user:5 group:0");
+	tap_is(select_users(&s, r, 4), 0, "not by users alone");
+}
+
 static void test_scope(void)
 {
 	take("proto:tcp except:port=22 user:1 user:2 proto:udp except:to=10.0.0.0/8 user:3 "
@@ -354,6 +367,7 @@ int main(void)
 	test_bad_values();
 	test_refused();
 	test_numbers();
+	test_users();
 	test_scope();
 	test_bounds();
 	test_long_paths();
