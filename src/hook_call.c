@@ -61,8 +61,7 @@ static void end(struct weir_flow *wf, const struct span *s)
 	}
 }
 
-/** failed - WEIR_ERROR: what on-error= says, as an answer */
-static int failed(struct weir_flow *wf)
+int hook_failed(struct weir_flow *wf)
 {
 	struct weir_hook_ref *e = ref_of(wf);
 
@@ -100,7 +99,7 @@ int64_t hook_call_payload(struct weir_flow *wf, const struct weir_payload *p, si
 	if (n == HOOK_PEND || n == HOOK_BLOCK)
 		return n;
 	if (n == WEIR_ERROR)
-		return failed(wf);
+		return hook_failed(wf);
 	if (n < 0)
 		return out_of_range(wf);
 	if ((uint64_t)n > p->len) {
@@ -125,7 +124,7 @@ int hook_call_datagram(struct weir_flow *wf, const struct weir_datagram *d)
 	end(wf, &s);
 	e->stats->bytes += d->len;
 	if (verdict == WEIR_ERROR)
-		return failed(wf);
+		return hook_failed(wf);
 	if (verdict > 0 || verdict < WEIR_ERROR)
 		return out_of_range(wf);
 	return verdict;
@@ -144,7 +143,7 @@ int hook_call_open(struct weir_flow *wf)
 	verdict = e->hook.flow_open(e->state, wf, hook_info(wf));
 	end(wf, &s);
 	if (verdict == WEIR_ERROR)
-		return failed(wf);
+		return hook_failed(wf);
 	if (verdict > 0 || verdict < WEIR_ERROR)
 		return out_of_range(wf);
 	return verdict;

@@ -174,6 +174,10 @@ static void host_resume(struct weir_flow *wf, enum weir_dir dir)
 {
 	if (!valid_dir(dir))
 		return;
+	if (in_payload(wf, (enum hook_dir)dir)) {
+		wf->dir[dir].again = true;
+		return;
+	}
 	wf->dir[dir].pend = false;
 	wf->dir[dir].seen = 0;
 	wf->dir[dir].told_last = false;
@@ -184,6 +188,8 @@ static void host_decide(struct weir_flow *wf, int verdict)
 {
 	struct flow_hooks *h = wf->all;
 
+	if (verdict == WEIR_ERROR)
+		verdict = hook_failed(wf) ? WEIR_BLOCK : WEIR_PASS;
 	if (verdict != WEIR_PASS && verdict != WEIR_DROP)
 		verdict = WEIR_BLOCK;
 	if (wf->awaited) {

@@ -92,6 +92,7 @@ struct weir_flow {
 		uint64_t offset; /* bytes accepted */
 		size_t seen;	 /* of its stage, from the front, shown already */
 		bool pend, told_last, closed;
+		bool again; /* resume() within payload(): what it does not accept is news to it */
 	} dir[2];
 };
 
@@ -204,6 +205,9 @@ int hook_call_open(struct weir_flow *wf);
 void hook_call_half_close(struct weir_flow *wf, enum hook_dir dir);
 void hook_call_learned(struct weir_flow *wf, const char *field, const char *value);
 void hook_call_close(struct weir_flow *wf);
+/** hook_failed - a callback's WEIR_ERROR: what on-error= says, HOOK_BLOCK or 0 (and done with it)
+ */
+int hook_failed(struct weir_flow *wf);
 /** hook_info - borrowed until the next call of it */
 const struct weir_info *hook_info(const struct weir_flow *wf);
 

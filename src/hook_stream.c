@@ -195,6 +195,7 @@ static int64_t ask(struct flow_hooks *h, unsigned k, enum hook_dir dir, const ui
 	int64_t n;
 
 	wf->dir[dir].told_last |= last;
+	wf->dir[dir].again = false;
 	n = hook_call_payload(wf, &p, len - wf->dir[dir].seen);
 	if (n == HOOK_PEND) {
 		wf->dir[dir].pend = true;
@@ -207,6 +208,11 @@ static int64_t ask(struct flow_hooks *h, unsigned k, enum hook_dir dir, const ui
 	}
 	wf->dir[dir].offset += (uint64_t)n;
 	wf->dir[dir].seen = len - (size_t)n;
+	if (wf->dir[dir].again) {
+		wf->dir[dir].seen = 0;
+		wf->dir[dir].pend = wf->dir[dir].told_last = false;
+		hook_wake(h);
+	}
 	return n;
 }
 
@@ -297,7 +303,8 @@ static int ask_stage(struct flow_hooks *h, unsigned k, enum hook_dir dir)
 	if (rc)
 		return give_up(h, k);
 	/* No more will come, and yet it is not content: the flow can't end in order. */
-	if (last && stage->len && !wf->dir[dir].pend && !wf->dir[dir].closed && hook_asks(h, k))
+	if (last && stage->len && !wf->dir[dir].pend && !wf->dir[dir].again &&
+	    !wf->dir[dir].closed && hook_asks(h, k))
 		return hook_block(h, h->chain->hook[k]);
 	return 0;
 }

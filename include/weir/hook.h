@@ -185,10 +185,11 @@ struct weir_host {
 	 * Within payload() of @dir: behind what this call accepts.
 	 */
 	int (*close)(struct weir_flow *f, enum weir_dir dir);
-	/** resume - after WEIR_PEND: show the direction's bytes (or the datagram) again */
+	/** resume - after WEIR_PEND: show the direction's bytes (or the datagram) again. Within
+	 * payload() of @dir: what this call does not accept is shown again in a later turn */
 	void (*resume)(struct weir_flow *f, enum weir_dir dir);
-	/** decide - after WEIR_PEND of flow_open(): WEIR_PASS, WEIR_BLOCK or WEIR_DROP.
-	 * Later: WEIR_BLOCK ends the flow */
+	/** decide - after WEIR_PEND of flow_open(): WEIR_PASS, WEIR_BLOCK, WEIR_DROP or WEIR_ERROR.
+	 * Later: WEIR_BLOCK ends the flow, WEIR_ERROR as on-error= says */
 	void (*decide)(struct weir_flow *f, int verdict);
 	/** done - this hook needs no more of @f but flow_close(): bytes pass it without a call */
 	void (*done)(struct weir_flow *f);
@@ -225,7 +226,8 @@ struct weir_host {
 	/**
 	 * open - ask for a file that may be opened after the lock-down: only below what the hook's
 	 * configuration names (weir_hook.paths). @fn is called with a descriptor, which is then the
-	 * hook's, or -errno. @flags: O_RDONLY, or O_WRONLY with O_CREAT, O_APPEND, O_TRUNC, O_EXCL
+	 * hook's, or -errno. @flags: O_RDONLY, or O_WRONLY with O_CREAT, O_APPEND, O_TRUNC, O_EXCL;
+	 * O_RDWR where the path is an AF_UNIX socket: a stream connected to who listens there
 	 */
 	int (*open)(struct weir_hook_ref *hook, const char *path, int flags,
 		    void (*fn)(void *ctx, int fd), void *ctx);

@@ -26,7 +26,7 @@ struct tool {
 	int open_says;
 	int64_t payload_says; /* ALL: all of it */
 	unsigned opened, shown, closed, learned, half_closed;
-	bool done_at_open, decide_in_open, inject_in_open;
+	bool done_at_open, decide_in_open, inject_in_open, resume_in_payload;
 	char last[64], args[32], field[64];
 };
 
@@ -67,9 +67,11 @@ static int64_t payload(void *state, struct weir_flow *f, const struct weir_paylo
 {
 	struct tool *t = state;
 
-	(void)f;
 	t->shown++;
-	snprintf(t->last, sizeof(t->last), "%.*s", (int)p->len, (const char *)p->data);
+	if (t->resume_in_payload)
+		host->resume(f, p->dir);
+	snprintf(t->last, sizeof(t->last), "%.*s%s", (int)p->len, (const char *)p->data,
+		 p->flags & WEIR_LAST ? "!" : "");
 	clock_now += 20000000; /* it takes 20 ms */
 	return t->payload_says == ALL ? (int64_t)p->len : t->payload_says;
 }
@@ -458,6 +460,17 @@ static void test_decide(void)
 	t->decide_in_open = true;
 	tap_is(hook_chain_open(c, &flow), 0, "a decision may come before the answer");
 	end();
+	for (int pass_it = 0; pass_it < 2; pass_it++) {
+		begin();
+		t = add(pass_it ? "on-error=pass" : NULL);
+		t->open_says = WEIR_PEND;
+		tap_is(hook_chain_open(c, &flow), WEIR_PEND, "a hook waits");
+		host->decide(t->f, WEIR_ERROR);
+		tap_is(hook_chain_open(c, &flow), pass_it ? 0 : WEIR_BLOCK,
+		       "it may fail to decide: on-error=%s", pass_it ? "pass" : "block");
+		tap_is(hook_direct(&flow), pass_it, "... and is done with, or not");
+		end();
+	}
 	begin();
 	t = add(NULL);
 	t->inject_in_open = true;
@@ -467,6 +480,38 @@ static void test_decide(void)
 	       "a flow is found by number");
 	end();
 	tap_ok(n_tools == 1, "when it has ended no more");
+}
+
+/** run_once - as woken(), but the hooks are asked once; 1: the flow was woken, and goes on */
+static bool run_once(void)
+{
+	return hook_chain_woken(c) == &flow && !hook_chain_run(&flow, HOOK_UP);
+}
+
+static void test_resume_within(void)
+{
+	struct hook_passed p;
+	const uint8_t *out;
+	struct tool *t;
+
+	begin();
+	t = add(NULL);
+	hook_chain_open(c, &flow);
+	t->payload_says = 1;
+	t->resume_in_payload = true;
+	tap_is(pass(HOOK_UP, "abcd"), 1, "a hook accepts a part, and wants to see the rest again");
+	tap_ok(run_once() && !strcmp(t->last, "bcd"), "it does, without more behind it");
+	t->payload_says = WEIR_PEND;
+	tap_ok(run_once() && !strcmp(t->last, "cd"), "once more");
+	tap_ok(run_once() && !strcmp(t->last, "cd"), "also where its answer was to wait");
+	t->payload_says = 0;
+	tap_ok(!hook_chain_chunk(c, &flow, HOOK_UP, NULL, 0, true, &p) && !strcmp(t->last, "cd!"),
+	       "and where no more will come");
+	t->payload_says = ALL;
+	t->resume_in_payload = false;
+	tap_ok(run_once() && !strcmp(t->last, "cd!"), "which is not the end of the flow");
+	tap_is(hook_chain_output(&flow, HOOK_UP, &out), 3, "until it has accepted all");
+	end();
 }
 
 static void test_info(void)
@@ -578,6 +623,7 @@ int main(void)
 	test_names_gate();
 	test_errors();
 	test_decide();
+	test_resume_within();
 	test_info();
 	test_accounts();
 	test_abuse();
