@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "starter.h"
@@ -172,7 +173,30 @@ static const char *below(const struct place *p, const char *path)
 	return path + n + strspn(path + n, "/");
 }
 
-/** open_in - a regular file; the descriptor, or -errno */
+/** connect_in - to the service that listens at the socket @name; the connection, or -errno */
+static int connect_in(int dir, const char *name)
+{
+	const struct open_how how = {
+		.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+	};
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	int at = (int)syscall(SYS_openat2, dir, name, &how, sizeof(how)), sock, rc = 0;
+
+	if (at < 0)
+		return -errno;
+	/* The path of the very file that was found, whatever its name means by now. */
+	snprintf(to.sun_path, sizeof(to.sun_path), "/proc/self/fd/%d", at);
+	sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (sock < 0 || connect(sock, (const struct sockaddr *)&to, sizeof(to)))
+		rc = -errno;
+	close(at);
+	if (rc)
+		close_fd(&sock);
+	return rc ? rc : sock;
+}
+
+/** open_in - a regular file, or a connection to a socket; the descriptor, or -errno */
 static int open_in(int dir, const char *name, int flags)
 {
 	const struct open_how how = {
@@ -185,6 +209,8 @@ static int open_in(int dir, const char *name, int flags)
 	int fd = (int)syscall(SYS_openat2, dir, name, &how, sizeof(how));
 	struct stat st;
 
+	if (fd < 0 && errno == ENXIO && (flags & O_ACCMODE) == O_RDWR)
+		return connect_in(dir, name);
 	if (fd < 0)
 		return -errno;
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || fcntl(fd, F_SETFL, flags & O_APPEND)) {

@@ -5,7 +5,8 @@
  *
  * What may be opened or started is what the worker names before it is ready, when it has read
  * the configuration and nothing else; whoever takes it over later can't add to it. Files are
- * opened as the worker's user, below a directory that is held open, through no symbolic link.
+ * opened as the worker's user, below a directory that is held open, through no symbolic link;
+ * the socket of a service is connected to in the same way.
  */
 #ifndef WEIR_BROKER_H
 #define WEIR_BROKER_H
