@@ -378,7 +378,6 @@ static void script_free(struct script *s)
 	load_free(s);
 	free(s->path);
 	free(s->dir);
-	free(s->reach);
 	free(s);
 }
 
@@ -452,7 +451,6 @@ static int config_size(size_t *where, const char *value, const char **err)
 	return n ? 0 : -1;
 }
 
-/** set_path - the script, made absolute: the host may live elsewhere when it is read again */
 static int set_path(struct script *s, const char *value, const char **err)
 {
 	const char *slash = strrchr(value, '/');
@@ -462,7 +460,7 @@ static int set_path(struct script *s, const char *value, const char **err)
 		return -1;
 	}
 	s->path = strdup(value);
-	s->dir = slash ? strndup(value, (size_t)(slash - value) + (slash == value)) : strdup(".");
+	s->dir = strndup(value, slash ? (size_t)(slash - value) + 1 : 0);
 	*err = "out of memory";
 	return s->path && s->dir ? 0 : -1;
 }
@@ -497,11 +495,11 @@ static int hook_ready(void *state, const char **err)
 		*err = "needs a script: lua=FILE";
 		return -1;
 	}
-	if (load_first(s, text, sizeof(text))) {
-		*err = text;
+	*err = "its path is too long";
+	if (absolute_path(s->dir, s->reach, sizeof(s->reach)))
 		return -1;
-	}
-	return 0;
+	*err = text;
+	return load_first(s, text, sizeof(text));
 }
 
 static void hook_locked(void *state)
@@ -521,12 +519,12 @@ static void hook_reload(void *state)
 	load_again(state);
 }
 
-/** hook_paths - the script, and its directory for modules that it may require after a reload */
+/** hook_paths - the script's directory: after a reload it may require other modules */
 static const char *hook_paths(void *state)
 {
-	struct script *s = state;
+	const struct script *s = state;
 
-	return s->dir;
+	return s->reach;
 }
 
 static const struct weir_hook hook = {

@@ -18,6 +18,7 @@
 #ifndef WEIR_HOOKS_LUA_HOOK_H
 #define WEIR_HOOKS_LUA_HOOK_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -86,8 +87,9 @@ struct script {
 	unsigned depth;
 	struct script_flow *at;		  /* the flow of the call that runs, or NULL */
 	const struct weir_info *at_close; /* ... while flow_close() runs, else NULL */
-	char *path, *dir;		  /* owned; the script, and where its modules are */
-	char *reach;			  /* owned; what may be opened after the lock-down */
+	char *path, *dir;     /* owned; the script, and where its modules are: "", or ends in / */
+	char reach[PATH_MAX]; /* the latter, absolute: a worker does not stay where it was started
+			       */
 	bool locked;
 	struct run *run; /* borrowed; the script itself is being run */
 	struct limit limit;

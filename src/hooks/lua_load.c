@@ -158,7 +158,7 @@ static struct script_file *module_file(lua_State *L, struct run *run, const char
 	struct script_file *f;
 	int rc = 0;
 
-	lua_pushfstring(L, "%s/", run->s->dir);
+	lua_pushstring(L, run->s->dir);
 	luaL_gsub(L, name, ".", "/");
 	lua_pushstring(L, suffix);
 	lua_concat(L, 3);
@@ -216,7 +216,7 @@ int load_require(lua_State *L)
 	if (!f)
 		f = module_file(L, run, name, "/init.lua");
 	if (!f)
-		return luaL_error(L, "module \"%s\": no such file below %s", name, run->s->dir);
+		return luaL_error(L, "module \"%s\": no such file beside the script", name);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, run->env);
 	push_chunk(L, f, lua_gettop(L));
 	lua_pushvalue(L, 1);
@@ -411,11 +411,14 @@ static void on_file(void *ctx, int fd)
 static void ask_next(struct reload *r)
 {
 	struct script *s = r->script;
-	char text[512];
+	char path[2 * PATH_MAX], text[512];
 	int rc = -EMFILE;
 
+	/* All begin with s->dir, which is s->reach. */
+	snprintf(path, sizeof(path), "%s%s%s", s->reach,
+		 s->reach[strlen(s->reach) - 1] == '/' ? "" : "/", r->wanted + strlen(s->dir));
 	if (r->rounds++ < ROUNDS_MAX)
-		rc = s->host->open(s->ref, r->wanted, O_RDONLY, on_file, r);
+		rc = s->host->open(s->ref, path, O_RDONLY, on_file, r);
 	if (rc) {
 		snprintf(text, sizeof(text), "%s: %s", r->wanted, strerror(-rc));
 		reload_end(r, text);

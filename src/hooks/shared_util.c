@@ -3,10 +3,12 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #define SAY_EVERY_NS UINT64_C(1000000000)
 
@@ -31,7 +33,7 @@ void complain(struct complaints *c, const struct weir_host *host, struct weir_ho
 	host->log(ref, f, WEIR_LOG_ERROR, line);
 }
 
-/* --- quantities -------------------------------------------------------------------------- */
+/* --- settings -------------------------------------------------------------------------- */
 
 struct unit {
 	const char *name;
@@ -71,6 +73,21 @@ uint64_t parse_time(const char *text, uint64_t least, uint64_t most)
 		{"us", 1000}, {"ms", 1000000}, {"s", 1000000000}, {NULL, 0}};
 
 	return parse_quantity(text, units, least, most);
+}
+
+int absolute_path(const char *path, char *out, size_t size)
+{
+	char here[PATH_MAX];
+	int n;
+
+	if (*path == '/')
+		n = snprintf(out, size, "%s", path);
+	else if (getcwd(here, sizeof(here)))
+		n = snprintf(out, size, "%s%s%s", strcmp(here, "/") || !*path ? here : "",
+			     *path ? "/" : "", path);
+	else
+		return -1;
+	return n >= 0 && (size_t)n < size ? 0 : -1;
 }
 
 /* --- JSON ----------------------------------------------------------------------------------- */

@@ -24,6 +24,9 @@ uint64_t parse_size(const char *text, uint64_t least, uint64_t most);
 /** parse_time - "50ms", "5s", "100us" as nanoseconds; 0 likewise */
 uint64_t parse_time(const char *text, uint64_t least, uint64_t most);
 
+/** absolute_path - @path as seen from here, into @out; 0, or -1: it is too long */
+int absolute_path(const char *path, char *out, size_t size);
+
 enum json_bytes {
 	JSON_TEXT,  /* UTF-8 where it is that; else each byte is the code point of its value */
 	JSON_BYTES, /* always each byte, so that nothing is lost; the result is ASCII */
