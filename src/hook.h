@@ -138,6 +138,8 @@ const char *hook_chain_syscalls(const struct hook_chain *c, unsigned k);
 /** hook_chain_connected - its program's socket (owned by the hook from here), or -errno: it ended
  */
 void hook_chain_connected(struct hook_chain *c, unsigned k, int fd);
+/** hook_chain_listen - peers may come to @at from now on (@ended: no longer); 0 or HOOK_BLOCK */
+int hook_chain_listen(struct hook_chain *c, uint8_t proto, const struct addrport *at, bool ended);
 /** hook_chain_locked - the lock-down has happened: hooks may watch descriptors */
 void hook_chain_locked(struct hook_chain *c);
 /** hook_chain_reload - the user asked for it: tell each hook */

@@ -245,6 +245,30 @@ static const char *best_host(const struct flow_hooks *h, const struct hook_view 
 	return http ? http : sni ? sni : v->host;
 }
 
+int hook_chain_listen(struct hook_chain *c, uint8_t proto, const struct addrport *at, bool ended)
+{
+	const struct flow_rec nobody = {.owner_uid = UINT32_MAX, .owner_why = OWNER_UNSUPPORTED};
+	const struct hook_view v = {.rec = &nobody};
+	struct weir_listen l = {.size = sizeof(l), .proto = proto, .ended = ended};
+	int verdict = 0;
+
+	tell_owner(&c->info, &v);
+	l.owner = &c->info.owner;
+	l.at = endpoint(at, c->info.app);
+	for (unsigned k = 0; k < c->n && !verdict; k++) {
+		const struct weir_hook_ref *e = c->hook[k];
+		const struct hook_call outer = c->call;
+
+		if (!e->hook.listen)
+			continue;
+		c->call = (struct hook_call){.of = NULL};
+		verdict = e->hook.listen(e->state, &l);
+		c->call = outer;
+		e->stats->calls++;
+	}
+	return verdict && !ended ? HOOK_BLOCK : 0;
+}
+
 const struct weir_info *hook_info(const struct weir_flow *wf)
 {
 	struct hook_chain *c = wf->all->chain;

@@ -63,6 +63,10 @@ size_t ipc_size(const struct ipc_msg *m)
 	case IPC_LISTEN:
 	case IPC_UNLISTEN:
 		return m->count == 1 ? IPC_HEADER + sizeof(m->listener) : 0;
+	case IPC_HOOK_EVENT:
+		return m->count == 1 && m->event.len <= sizeof(m->event.text)
+			       ? IPC_HEADER + offsetof(struct ipc_event, text) + m->event.len
+			       : 0;
 	case IPC_HOOK:
 		return m->count == 1 && m->hook.len <= sizeof(m->hook.text)
 			       ? IPC_HEADER + offsetof(struct ipc_hook, text) + m->hook.len
@@ -114,13 +118,16 @@ static bool terminated(const char *text, size_t size)
 	return memchr(text, 0, size) != NULL;
 }
 
+/** rec_valid - its enumerations are some */
+static bool rec_valid(const struct flow_rec *r)
+{
+	return r->state < FLOW_STATE_MAX && r->reason < FLOW_REASON_MAX &&
+	       r->verdict < FLOW_VERDICT_MAX && r->by < FLOW_BY_MAX && r->owner_why < OWNER_WHY_MAX;
+}
+
 static bool flow_valid(const struct ipc_flow *f)
 {
-	const struct flow_rec *r = &f->rec;
-
-	return terminated(f->host, sizeof(f->host)) && r->state < FLOW_STATE_MAX &&
-	       f->what < IPC_EVENTS && r->reason < FLOW_REASON_MAX &&
-	       r->verdict < FLOW_VERDICT_MAX && r->by < FLOW_BY_MAX && r->owner_why < OWNER_WHY_MAX;
+	return terminated(f->host, sizeof(f->host)) && f->what < IPC_EVENTS && rec_valid(&f->rec);
 }
 
 static bool owner_valid(const struct owner *o)
@@ -147,6 +154,15 @@ static bool answers_valid(const struct ipc_msg *m)
 static bool listener_valid(const struct listener *l)
 {
 	return l->id && (l->proto == IPPROTO_TCP || (l->proto == IPPROTO_UDP && l->app.port));
+}
+
+/** event_valid - two texts, the second one to the end */
+static bool event_valid(const struct ipc_event *e)
+{
+	const char *nul = memchr(e->text, 0, e->len);
+
+	return rec_valid(&e->rec) && terminated(e->host, sizeof(e->host)) && nul &&
+	       memchr(nul + 1, 0, e->len - (size_t)(nul + 1 - e->text)) == e->text + e->len - 1;
 }
 
 static bool hook_valid(const struct ipc_hook *h)
@@ -178,6 +194,8 @@ static bool content_valid(const struct ipc_msg *m)
 		return listener_valid(&m->listener);
 	case IPC_OWNER_ANSWER:
 		return answers_valid(m);
+	case IPC_HOOK_EVENT:
+		return event_valid(&m->event);
 	case IPC_HOOK:
 		return hook_valid(&m->hook);
 	case IPC_NOTICE:

@@ -24,6 +24,7 @@ enum ipc_type {
 	IPC_NOTICE,	 /* text: one line for the user */
 	IPC_DRAINED,	 /* nothing of the programs is under way any more */
 	IPC_FLOW_EVENT,	 /* struct ipc_flow, with @what of it */
+	IPC_HOOK_EVENT,	 /* struct ipc_event */
 	/* supervisor -> worker */
 	IPC_OWNER_ANSWER, /* struct ipc_answer[]; each new struct owner came before in IPC_OWNER */
 	IPC_OWNER,	  /* struct owner */
@@ -105,6 +106,16 @@ struct ipc_hook {
 	char text[IPC_HOOK_TEXT];
 };
 
+#define IPC_EVENT_TEXT 4096
+
+/** struct ipc_event - a line for the log that a hook has made; @text: event_type, NUL, JSON, NUL */
+struct ipc_event {
+	struct flow_rec rec;
+	char host[NAMES_HOST_MAX];
+	uint32_t len;
+	char text[IPC_EVENT_TEXT];
+};
+
 /** struct ipc_resolver - a resolver bound inside since the worker was started */
 struct ipc_resolver {
 	uint32_t slot; /* the sender's number of it */
@@ -124,6 +135,7 @@ struct ipc_msg {
 		struct ipc_resolver resolver;
 		struct listener listener;
 		struct ipc_hook hook;
+		struct ipc_event event;
 		struct decision decision;
 		struct ipc_order order[IPC_BATCH];
 		struct ipc_rules rules;

@@ -77,6 +77,15 @@ void record_community_id(const struct flow_rec *f, char out[32]);
 /** record_json - the line without newline, malloced; NULL on ENOMEM */
 char *record_json(const struct flow_rec *f, const struct owner *w, const char *host,
 		  const struct record_more *more);
+/**
+ * record_hook_json - a record of @type, whose object @json a hook has made, with flow and owner put
+ * before
+ *
+ * NULL: it is no JSON object, or @type is none that a hook may use (letters, digits, - and _; not
+ * one of ours).
+ */
+char *record_hook_json(const struct flow_rec *f, const struct owner *w, const char *host,
+		       const char *type, const char *json, uint64_t wall);
 /** record_event_json - the same of a flow's @event: event_type "weir", weir.event */
 char *record_event_json(const struct flow_rec *f, const struct owner *w, const char *host,
 			const struct record_more *more, const char *event, uint64_t wall);

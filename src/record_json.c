@@ -410,6 +410,45 @@ char *record_json(const struct flow_rec *f, const struct owner *w, const char *h
 	return dump(whole(f, w, host, more, "flow", end_wall(f)));
 }
 
+/* type_allowed - a hook's records can't be taken for weir's */
+static bool type_allowed(const char *type)
+{
+	static const char *const ours[] = {"flow", "weir", "listen", "timestamp", "flow_id"};
+
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		if (!strcmp(type, ours[i]))
+			return false;
+	for (const char *p = type; *p; p++)
+		if ((*p < 'a' || *p > 'z') && (*p < 'A' || *p > 'Z') && (*p < '0' || *p > '9') &&
+		    *p != '-' && *p != '_')
+			return false;
+	return *type && strlen(type) < 32;
+}
+
+char *record_hook_json(const struct flow_rec *f, const struct owner *w, const char *host,
+		       const char *type, const char *json, uint64_t wall)
+{
+	json_t *theirs = type_allowed(type) ? json_loads(json, JSON_REJECT_DUPLICATES, NULL) : NULL;
+	json_t *o, *weir;
+
+	if (!json_is_object(theirs)) {
+		json_decref(theirs);
+		return NULL;
+	}
+	o = json_object();
+	set_time(o, "timestamp", wall);
+	set_number(o, "flow_id", f->id & INT64_MAX);
+	set_word(o, "event_type", type);
+	set_tuple(o, f);
+	weir = json_object();
+	json_object_set_new(weir, "owner", owner_json(f, w));
+	if (host && *host)
+		json_object_set_new(weir, "host", json_text(host, FLOW_HOST_MAX));
+	json_object_set_new(o, "weir", weir);
+	json_object_set_new(o, type, theirs);
+	return dump(o);
+}
+
 char *record_event_json(const struct flow_rec *f, const struct owner *w, const char *host,
 			const struct record_more *more, const char *event, uint64_t wall)
 {

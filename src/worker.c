@@ -221,7 +221,15 @@ static void take_resolver(struct worker *w, const struct ipc_resolver *r, const 
 
 static void take_listener(struct worker *w, const struct listener *l, int fd)
 {
-	int rc = fd < 0 ? -EBADF : relay_in_add(&w->ic.relay, l, fd);
+	int rc;
+
+	if (fd >= 0 && !l->steered &&
+	    hook_chain_listen(w->ic.relay.hooks, l->proto, &l->app, false)) {
+		notice(w, "listen", "port %u is not served: a hook forbids it", l->host.port);
+		close(fd);
+		return;
+	}
+	rc = fd < 0 ? -EBADF : relay_in_add(&w->ic.relay, l, fd);
 
 	if (rc)
 		notice(w, "listen", "port %u can't be served: %s", l->host.port, strerror(-rc));
@@ -282,6 +290,9 @@ static void take_message(struct worker *w, const struct ipc_msg *m, const int *f
 		workerhooks_take(&w->hooks, &m->hook, fds[0]);
 		break;
 	case IPC_UNLISTEN:
+		if (!m->listener.steered)
+			hook_chain_listen(w->ic.relay.hooks, m->listener.proto, &m->listener.app,
+					  true);
 		relay_in_remove(&w->ic.relay, m->listener.id);
 		break;
 	case IPC_RULES:

@@ -567,6 +567,20 @@ static void take_event(struct workerctl *w, const struct ipc_msg *m)
 		     p && rule && rule <= policy_rules(p) ? policy_rule(p, rule - 1) : NULL);
 }
 
+/** take_hook_event - a hook's own record; what is none is not written */
+static void take_hook_event(const struct workerctl *w, const struct ipc_event *e)
+{
+	const char *json = e->text + strlen(e->text) + 1;
+	char *line = record_hook_json(&e->rec, owner_of(w, &e->rec), *e->host ? e->host : NULL,
+				      e->text, json, clock_wall_ns());
+
+	if (line)
+		record_line(w->env.record, line);
+	else
+		log_note("a hook's event is not written: it is no JSON object, or has no fit name");
+	free(line);
+}
+
 static void take_message(struct workerctl *w, const struct ipc_msg *m)
 {
 	const struct flow_rec *f = &m->flow.rec;
@@ -593,6 +607,9 @@ static void take_message(struct workerctl *w, const struct ipc_msg *m)
 		break;
 	case IPC_DRAINED:
 		w->drained = true;
+		break;
+	case IPC_HOOK_EVENT:
+		take_hook_event(w, &m->event);
 		break;
 	case IPC_HOOK:
 		if (!w->broker || !broker_take(w->broker, &m->hook, w->ready, clock_mono_ns()))

@@ -43,6 +43,25 @@ static int tag(void *ctx, struct flow *f, const char *text)
 	return judge_tag(wh->relay, f, text);
 }
 
+/** event - to the log, with what is known of the flow */
+static int event(void *ctx, struct flow *f, const char *type, const char *json)
+{
+	struct workerhooks *wh = ctx;
+	const struct hook_view v = relay_view(wh->relay, f);
+	const size_t n = strlen(type) + 1, len = strlen(json) + 1;
+	struct ipc_msg m = {.type = IPC_HOOK_EVENT, .count = 1};
+
+	if (n + len > sizeof(m.event.text))
+		return -EMSGSIZE;
+	m.event.rec = *f->rec;
+	str_copy(m.event.host, sizeof(m.event.host), v.host ? v.host : "");
+	m.event.len = (uint32_t)(n + len);
+	memcpy(m.event.text, type, n);
+	memcpy(m.event.text + n, json, len);
+	outbox_send(wh->outbox, &m);
+	return 0;
+}
+
 static uint64_t now(void *ctx)
 {
 	const struct workerhooks *wh = ctx;
@@ -367,6 +386,7 @@ struct hook_env workerhooks_env(struct workerhooks *wh)
 		.scopes = &workerhooks_scopes,
 		.learned = learned,
 		.tag = tag,
+		.event = event,
 		.timer = timer,
 		.timer_stop = timer_stop,
 		.watch = watch,

@@ -203,8 +203,9 @@ struct weir_host {
 	int (*learn)(struct weir_flow *f, const char *field, const char *value);
 	/** learn_done - nothing more will be learnt of @f: what rules wait for is absent */
 	void (*learn_done)(struct weir_flow *f);
-	/** tag, event - into the flow's record: a tag; a line of JSON (an object) of its own
-	 * event_type in the log, with flow_id and owner put before */
+	/** tag, event - into the flow's record: a tag; a line of its own event_type (letters,
+	 * digits, - and _; not flow, weir, listen) in the log, with @json, an object of up to 4
+	 * KiB, as the member of that name, behind flow_id, addresses and owner */
 	int (*tag)(struct weir_flow *f, const char *tag);
 	int (*event)(struct weir_flow *f, const char *event_type, const char *json);
 
@@ -259,7 +260,8 @@ struct weir_hook {
 	/** reload - the user asked for it: read again what can be read again (weir_host.open) */
 	void (*reload)(void *state);
 
-	/** listen - WEIR_PASS or WEIR_BLOCK: nobody is let in there */
+	/** listen - WEIR_PASS or WEIR_BLOCK: nobody is let in there. `weir run --publish`; whose
+	 * socket it is is not known here, but in the flows that come to it */
 	int (*listen)(void *state, const struct weir_listen *l);
 	/** flow_open - the owner is known; WEIR_PASS, WEIR_BLOCK, WEIR_DROP, WEIR_PEND, WEIR_ERROR
 	 */

@@ -6,8 +6,9 @@
  *	wait=MS           each payload waits so long before it is looked at, by a timer
  *	open=PATH         after the lock-down: a line for each flow is appended to it; try=PATH
  *			  beside it: what may not be opened; both results are logged
- *	exec=PROGRAM      asked for each flow: a line with its address, answered by "pass" or
- *"block"
+ *	event=WORD	  a record of each flow, and a tag of that name
+ *	closed=PORT	  nobody is let in there
+ *	exec=PROGRAM	  asked for each flow: a line with its address, answered by "pass", "block"
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,11 +20,15 @@
 
 #include "weir/hook.h"
 
+#ifndef TOOL_CALLS
+#define TOOL_CALLS NULL /* system calls that it says it needs */
+#endif
+
 struct tool {
 	const struct weir_host *host;
 	struct weir_hook_ref *ref;
-	char *old, *with, *open, *try, *exec;
-	unsigned wait;
+	char *old, *with, *open, *try, *exec, *event;
+	unsigned wait, closed;
 	int file, peer;
 	struct weir_watch *watch;
 	char answer[256];
@@ -76,6 +81,10 @@ static int config(void *state, const char *key, const char *value, const char **
 		t->open = strdup(value);
 	} else if (!strcmp(key, "try")) {
 		t->try = strdup(value);
+	} else if (!strcmp(key, "closed")) {
+		t->closed = (unsigned)atoi(value);
+	} else if (!strcmp(key, "event")) {
+		t->event = strdup(value);
 	} else if (!strcmp(key, "exec")) {
 		t->exec = strdup(value);
 	} else {
@@ -203,6 +212,13 @@ static void connected(void *state, int fd)
 
 /* --- flows ------------------------------------------------------------------------------------ */
 
+static int listens(void *state, const struct weir_listen *l)
+{
+	const struct tool *t = state;
+
+	return t->closed && l->at.port == t->closed ? WEIR_BLOCK : WEIR_PASS;
+}
+
 static int flow_open(void *state, struct weir_flow *f, const struct weir_info *info)
 {
 	struct tool *t = state;
@@ -213,6 +229,11 @@ static int flow_open(void *state, struct weir_flow *f, const struct weir_info *i
 		     info->owner->user, info->owner->comm);
 	if (t->file >= 0 && write(t->file, line, (size_t)n) != n)
 		t->host->log(t->ref, f, WEIR_LOG_WARN, "a line is lost");
+	if (t->event) {
+		snprintf(line, sizeof(line), "{\"said\":\"%s\"}", t->event);
+		t->host->event(f, "tool", line);
+		t->host->tag(f, t->event);
+	}
 	if (t->wait)
 		t->host->set_data(f, calloc(1, sizeof(struct seen)), free);
 	if (!t->exec)
@@ -310,16 +331,14 @@ static void unload(void *state)
 	free(t->open);
 	free(t->try);
 	free(t->exec);
+	free(t->event);
 	free(t);
 }
 
 static const struct weir_hook hook = {
-	WEIR_HOOK_HEAD,		.name = "tool",	      .load = load,	.config = config,
-	.locked = locked,	.unload = unload,     .reload = reload, .flow_open = flow_open,
-	.payload = payload,	.datagram = datagram, .paths = paths,	.process = process,
-	.connected = connected,
-#ifdef TOOL_CALLS
-	.syscalls = TOOL_CALLS,
-#endif
+	WEIR_HOOK_HEAD,		.name = "tool",		.load = load,		.config = config,
+	.locked = locked,	.unload = unload,	.reload = reload,	.listen = listens,
+	.flow_open = flow_open, .payload = payload,	.datagram = datagram,	.paths = paths,
+	.process = process,	.connected = connected, .syscalls = TOOL_CALLS,
 };
 WEIR_HOOK(hook)

@@ -147,6 +147,20 @@ for who in user root; do
 	is $? 2 "$who: or no library"
 done
 
+as root "$WEIR" run -q --host-loopback $TO --log "$TMP/log" --hook "$TMP/tool.so=event=abc" -- curl -s -o /dev/null http://$TO:8000/echo
+got=$(python3 - "$TMP/log" <<'EOF'
+import json, sys
+lines = {l["event_type"]: l for l in map(json.loads, open(sys.argv[1]))}
+t, f = lines["tool"], lines["flow"]
+print(t["tool"]["said"], t["flow_id"] == f["flow_id"], t["weir"]["owner"]["comm"], t["dest_port"], f["weir"]["tags"])
+EOF
+)
+is "$got" "abc True curl 8000 ['abc']" "a hook's records and tags are in the log"
+
+err=$(as root "$WEIR" run --publish 8099 --publish 8098 --hook "$TMP/tool.so=closed=8099" -- sleep 0.3 2>&1)
+like "$err" "port 8099 is not served: a hook forbids it" "a hook forbids that somebody is let in"
+is "$(grep -c "is not served" <<<"$err")" 1 "and only there"
+
 # relative to where weir was started
 got=$(cd "$TMP" && as user "$WEIR" run -q --host-loopback $TO --hook tool.so=replace=needle:thread -- curl -s http://$TO:8000/echo)
 is "$got" "one thread" "a path is relative to where weir was started"

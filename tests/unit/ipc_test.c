@@ -27,6 +27,13 @@ static int raw(const struct ipc_msg *m, size_t len)
 	return ipc_recv(ends[1], &got);
 }
 
+/** words - two of them */
+static void words(uint32_t *len, char *text)
+{
+	memcpy(text, "a\0{}", 5);
+	*len = 5;
+}
+
 static void test_round_trip(void)
 {
 	static const struct {
@@ -58,6 +65,8 @@ static void test_round_trip(void)
 		{"a full batch of orders", IPC_KILL, IPC_BATCH},
 		{"owners to be looked at", IPC_LOOK, 2},
 		{"somebody watches", IPC_WATCH, 1},
+		{"a hook's request", IPC_HOOK, 1},
+		{"a hook's record", IPC_HOOK_EVENT, 1},
 	};
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
@@ -74,6 +83,10 @@ static void test_round_trip(void)
 			m.listener = (struct listener){.id = 1, .proto = IPPROTO_TCP};
 		if (good[i].type == IPC_DECISION)
 			m.decision = (struct decision){.number = 1, .what = DECISION_USER};
+		if (good[i].type == IPC_HOOK)
+			words(&m.hook.len, m.hook.text);
+		if (good[i].type == IPC_HOOK_EVENT)
+			words(&m.event.len, m.event.text);
 		m.type = good[i].type;
 		m.count = good[i].count;
 		size = ipc_size(&m);
@@ -219,6 +232,41 @@ static void no_parent_end(struct ipc_msg *m)
 	memset(m->owner.parents[0].comm, 'x', sizeof(m->owner.parents[0].comm));
 }
 
+static void hook_without_end(struct ipc_msg *m)
+{
+	words(&m->hook.len, m->hook.text);
+	m->hook.len--;
+}
+
+static void strange_hook(struct ipc_msg *m)
+{
+	m->hook.what = IPC_HOOK_WHATS;
+}
+
+static void event_without_end(struct ipc_msg *m)
+{
+	words(&m->event.len, m->event.text);
+	m->event.len--;
+}
+
+static void event_of_one_word(struct ipc_msg *m)
+{
+	words(&m->event.len, m->event.text);
+	m->event.len = 2;
+}
+
+static void event_of_three_words(struct ipc_msg *m)
+{
+	words(&m->event.len, m->event.text);
+	m->event.len++;
+}
+
+static void event_of_no_flow(struct ipc_msg *m)
+{
+	words(&m->event.len, m->event.text);
+	m->event.rec.state = FLOW_STATE_MAX;
+}
+
 static void test_content(void)
 {
 	static const struct {
@@ -245,6 +293,12 @@ static void test_content(void)
 		{"a decision without a number", IPC_DECISION, nothing},
 		{"a decision for what there is not", IPC_DECISION, strange_decision},
 		{"a decision without end", IPC_DECISION, no_decision_end},
+		{"a hook's path without end", IPC_HOOK, hook_without_end},
+		{"a hook's request out of range", IPC_HOOK, strange_hook},
+		{"a hook's record without end", IPC_HOOK_EVENT, event_without_end},
+		{"a hook's record without JSON", IPC_HOOK_EVENT, event_of_one_word},
+		{"a hook's record of more than that", IPC_HOOK_EVENT, event_of_three_words},
+		{"a hook's record of no flow", IPC_HOOK_EVENT, event_of_no_flow},
 	};
 	static struct ipc_msg m;
 

@@ -199,6 +199,46 @@ static void listening(void)
 	free(line);
 }
 
+/** hook_records - what a hook has made is JSON of its own name, or nothing */
+static void hook_records(void)
+{
+	static const struct {
+		const char *type, *json;
+		bool good;
+	} cases[] = {
+		{"alert", "{\"n\":1}", true},
+		{"a-b_9", "{}", true},
+		{"flow", "{}", false},
+		{"weir", "{}", false},
+		{"", "{}", false},
+		{"a b", "{}", false},
+		{"alert", "[]", false},
+		{"alert", "{\"n\":1", false},
+		{"alert", "{}\n{}", false},
+		{"a2345678901234567890123456789012", "{}", false},
+	};
+	const struct flow_rec f = flow(IPPROTO_TCP);
+	const struct owner o = curl();
+	char *line;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		line = record_hook_json(&f, &o, "h.example", cases[i].type, cases[i].json, 0);
+		tap_ok(!line == !cases[i].good, "a hook's record \"%s\": %s", cases[i].type,
+		       cases[i].good ? "is written" : "is not");
+		free(line);
+	}
+	line = record_hook_json(&f, &o, "h.example", "alert", "{\"n\":\"\\n\"}", 0);
+	json_t *j = line ? json_loads(line, 0, NULL) : NULL;
+
+	tap_ok(j && !strchr(line, '\n') && !strcmp(text_at(j, "alert", "n", NULL), "\n") &&
+		       !strcmp(text_at(j, "event_type", NULL, NULL), "alert") &&
+		       !strcmp(text_at(j, "weir", "host", NULL), "h.example") &&
+		       number_at(j, "flow_id", NULL, NULL) == (long long)f.id,
+	       "one line, with the flow before it");
+	json_decref(j);
+	free(line);
+}
+
 static void owner_cases(void)
 {
 	struct flow_rec f = flow(IPPROTO_TCP);
@@ -774,6 +814,7 @@ int main(int argc, char **argv)
 	listening();
 	json_cases();
 	owner_cases();
+	hook_records();
 	hostile_text();
 	log_values();
 	log_file();
