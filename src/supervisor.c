@@ -284,6 +284,10 @@ static void worker_ended(struct supervisor *s, int status)
 	}
 	if (!r)
 		return;
+	if (s->phase == STARTING && WIFEXITED(status) && WEXITSTATUS(status) == WORKER_REFUSED) {
+		give_up(s, STATUS_USAGE);
+		return;
+	}
 	if (s->phase == STARTING)
 		log_error("the worker did not start");
 	else if (r != -ELOOP)

@@ -143,6 +143,12 @@ static void worker_ended(struct up *u, int status)
 	else if (u->phase == STOPPING) {
 		u->phase = DONE;
 	} else if (rc) {
+		const bool refused = WIFEXITED(status) && WEXITSTATUS(status) == WORKER_REFUSED;
+
+		if (u->phase == STARTING && refused) {
+			stop(u, STATUS_USAGE);
+			return;
+		}
 		if (u->phase == STARTING)
 			log_error("the worker did not start");
 		else if (rc != -ELOOP)

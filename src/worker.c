@@ -32,6 +32,7 @@
 #include "owner_cache.h"
 #include "relay_local.h"
 #include "tun.h"
+#include "workerctl.h"
 #include "workerhooks.h"
 
 #define NOTICE_KINDS 16
@@ -64,6 +65,7 @@ struct worker {
 	uv_timer_t tick, deadline;
 	int trust;    /* how often waits have been quick lately, up to SPIN_TRUST */
 	bool more;    /* work is left that no event will bring back */
+	bool refused; /* a hook did not like what it was told */
 	bool rearmed; /* libuv has to tell its epoll set: that happens in uv_run() */
 };
 
@@ -667,8 +669,10 @@ static int set_up(struct worker *w)
 	rc = uv_loop_init(&w->loop); /* the hooks' timers are in it, too */
 	if (!rc)
 		rc = make_tables(w);
-	if (!rc)
+	if (!rc) {
 		rc = workerhooks_load(w->ic.relay.hooks, w->args->cfg, w->args->cwd_fd);
+		w->refused = rc == -EINVAL || rc == -ENOENT;
+	}
 	close(w->args->cwd_fd);
 	if (!rc)
 		rc = make_stack(w);
@@ -725,6 +729,8 @@ int worker_main(const struct worker_args *args)
 
 	w.args = args;
 	rc = set_up(&w);
+	if (w.refused)
+		return WORKER_REFUSED;
 	if (rc) {
 		log_error("worker cannot start: %s", strerror(-rc));
 		return 1;

@@ -59,6 +59,9 @@ struct workerctl_env {
 	void *ctx;
 };
 
+/* Exit status of a worker that can't start for a wrong --hook, about which it has said a line. */
+#define WORKER_REFUSED 2
+
 struct workerctl;
 
 /** workerctl_new - returns NULL on ENOMEM */
