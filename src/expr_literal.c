@@ -321,6 +321,11 @@ int expr_literal_text(struct expr_build *b, enum expr_field f, const struct expr
 	*len = expr_host_len(*text, *len);
 	if (*len && (*text)[*len - 1] == '.')
 		return expr_fail(b, token, "no host name ends with two dots");
+	if (*len && **text == '.')
+		return expr_fail(
+			b, token,
+			"no host name begins with a dot; for those below it: ~ \"*.NAME\", or "
+			"a named set");
 	for (size_t i = 0; i < *len; i++)
 		(*text)[i] = expr_lower((*text)[i]);
 	return 0;

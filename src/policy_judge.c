@@ -16,13 +16,13 @@
 	 BIT(EXPR_F_SRC_PORT) | BIT(EXPR_F_DST_PORT) | BIT(EXPR_F_IP_VERSION) |                    \
 	 BIT(EXPR_F_BYTES_UP) | BIT(EXPR_F_BYTES_DOWN) | BIT(EXPR_F_DURATION) |                    \
 	 BIT(EXPR_F_STATE) | BIT(EXPR_F_VERDICT) | BIT(EXPR_F_ID) | BIT(EXPR_F_TAG) |              \
-	 BIT(EXPR_F_DNS_NAME))
+	 BIT(EXPR_F_NETNS) | BIT(EXPR_F_DNS_NAME))
 /* known when somebody has answered whose socket it is */
 #define OWNER_FIELDS                                                                               \
 	(BIT(EXPR_F_UID) | BIT(EXPR_F_USER) | BIT(EXPR_F_GID) | BIT(EXPR_F_PID) |                  \
 	 BIT(EXPR_F_COMM) | BIT(EXPR_F_EXE) | BIT(EXPR_F_CMDLINE) | BIT(EXPR_F_PARENT_COMM) |      \
 	 BIT(EXPR_F_ANCESTOR_COMM) | BIT(EXPR_F_ANCESTOR_EXE) | BIT(EXPR_F_CGROUP) |               \
-	 BIT(EXPR_F_UNIT) | BIT(EXPR_F_NETNS))
+	 BIT(EXPR_F_UNIT))
 
 unsigned policy_waits(uint64_t fields)
 {

@@ -126,12 +126,56 @@ for t in $(grep -ohE '(`|&& )make [a-z-]+' README.md docs/*.md | awk '{ print $N
 done
 check "make targets that the documents name exist" "$missing"
 
+# --- examples of rules -----------------------------------------------------------------------------
+
+DIR=$(mktemp -d)
+trap 'rm -rf "$DIR"' EXIT
+mkdir "$DIR/lists"
+echo 'a.example' | tee "$DIR"/ads.txt "$DIR"/names.txt >"$DIR/lists/ads.txt"
+echo '10.0.0.0/8' >"$DIR/lists/drop.txt"
+echo 'allow if dst.port == 22' >"$DIR/local.rules"
+# each code block as a file: RULES.N of rules, EXPR.N of an expression, SHOWN.N of what weir says
+sed 's/\balice\b/root/g' docs/weir-rules.5.scd | awk -v dir="$DIR" '
+	/^# / { language = $0 == "# FILTER LANGUAGE" }
+	/^```/ { inside = !inside; if (inside) { n++; kind = "" } next }
+	inside && !kind { kind = /^\$ / ? "SHOWN" : !language ? "RULES" : /^[a-z]+.rules:/ ? "ERROR" : "EXPR" }
+	inside { print > (dir "/" kind "." n) }'
+wrong=
+for f in "$DIR"/RULES.*; do
+	out=$(cd "$DIR" && "$WEIR" check "$f" 2>&1) || wrong+="$out"$'\n'
+	! grep -q 'WARNING' <<<"$out" || wrong+="$out"$'\n'
+done
+for f in "$DIR"/EXPR.*; do
+	grep -q 'tcp\.flags' "$f" && continue # of packets
+	out=$(cd "$DIR" && (printf 'allow if '; cat "$f") | "$WEIR" check /dev/stdin 2>&1) || wrong+="$out"$'\n'
+done
+check "examples of rules and expressions are right" "$wrong"
+check "... as many as there should be" \
+	"$([ "$(ls "$DIR"/RULES.* "$DIR"/EXPR.* | wc -l)" -ge 14 ] || ls "$DIR")"
+
+cat >"$DIR/host.rules" <<END
+
+set ads = file ads.txt
+
+block if host in ads
+allow if user == 1000 and dst.port in {53, 80, 443}
+block
+log note
+END
+wrong=
+for f in "$DIR"/SHOWN.*; do
+	command=$(sed -n '1s/^\$ weir //p' "$f")
+	wrong+=$(diff <(sed '1d; /: set ads:/d' "$f") <(cd "$DIR" && eval "'$WEIR' $command" 2>&1 | sed '/: set ads:/d'))
+done
+check "what weir check is shown to say is what it says" "$wrong"
+
 if command -v scdoc >/dev/null; then
-	check "the man page compiles" "$(scdoc <docs/weir.1.scd 2>&1 >/dev/null)"
-	if command -v man >/dev/null; then
+	for page in docs/*.scd; do
+		check "$page compiles" "$(scdoc <"$page" 2>&1 >/dev/null)"
+		command -v man >/dev/null || continue
 		check "... and renders without a complaint" \
-			"$(scdoc <docs/weir.1.scd | man --warnings -E UTF-8 -l - 2>&1 >/dev/null)"
-	fi
+			"$(scdoc <"$page" | man --warnings -E UTF-8 -l - 2>&1 >/dev/null)"
+	done
 fi
 echo "1..$n"
 exit $bad

@@ -784,6 +784,7 @@ static const struct {
 	{"uid == 1 | uid == 2", 1, 10, 1, "write or"},
 	{"host == \"x", 1, 9, 1, "not closed"},
 	{"host == x..", 1, 9, 3, "two dots"},
+	{"host in {x, .y}", 1, 13, 2, "begins with a dot"},
 	{"host == \"x\ny\"", 1, 9, 1, "not closed"},
 	{"host == \"x\\\"", 1, 9, 1, "not closed"},
 	{"host == \"a\001b\"", 1, 11, 1, "control character"},
