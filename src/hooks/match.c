@@ -30,7 +30,7 @@ struct match_state {
 	char path[4096];
 	char err[512];
 	struct match_set *set;
-	uint64_t alerts, blocks, replaced;
+	uint64_t alerts, blocks, replaced, given_up;
 };
 
 /** struct match_flow - per flow: a stream for each direction once it has payload */
@@ -40,11 +40,13 @@ struct match_flow {
 	struct match_stream *stream[2];
 	struct match_hit *later[2]; /* places found behind the bytes that could be accepted */
 	size_t n_later[2];
+	uint8_t *told[2]; /* bit for each rule whose alert was told; NULL: none was */
 };
 
 /** struct match_ctx - one callback */
 struct match_ctx {
 	struct match_state *m;
+	struct match_flow *mf;
 	struct weir_flow *f;
 	enum weir_dir dir;
 };
@@ -91,8 +93,12 @@ static char *read_all(int fd, size_t *len)
 	text = malloc((size_t)st.st_size + 1);
 	for (*len = 0; text && *len < (size_t)st.st_size; *len += (size_t)n) {
 		n = read(fd, text + *len, (size_t)st.st_size - *len);
-		if (n <= 0)
+		if (!n) /* it has become shorter */
 			break;
+		if (n < 0) { /* half of the patterns are none */
+			free(text);
+			return NULL;
+		}
 	}
 	return text;
 }
@@ -107,8 +113,9 @@ static struct match_set *load_set(struct match_state *m, int fd)
 	int rc;
 
 	if (!text) {
-		snprintf(m->err, sizeof(m->err), "%.100s: not a file, or larger than %d MiB",
-			 m->path, FILE_MAX >> 20);
+		snprintf(m->err, sizeof(m->err),
+			 "%.100s: can't be read, or is no file, or larger than %d MiB", m->path,
+			 FILE_MAX >> 20);
 		return NULL;
 	}
 	rc = match_rules_parse(&rules, text, len, line, sizeof(line));
@@ -194,6 +201,7 @@ static void free_flow(void *data)
 	for (int d = 0; d < 2; d++) {
 		match_stream_free(mf->stream[d]);
 		free(mf->later[d]);
+		free(mf->told[d]);
 	}
 	match_set_put(mf->set);
 	free(mf);
@@ -225,10 +233,28 @@ static void tell(struct match_ctx *c, const struct match_rule *r, uint64_t at)
 	c->m->host->event(c->f, "match", json);
 }
 
+/** told - was this alert told of this direction? It is from now on; without memory it is again */
+static bool told(struct match_ctx *c, const struct match_rule *r)
+{
+	const size_t i = (size_t)(r - match_set_rule(c->mf->set, 0));
+	uint8_t **bits = &c->mf->told[c->dir], bit = (uint8_t)(1U << i % 8);
+	bool before;
+
+	if (!*bits)
+		*bits = calloc(match_set_size(c->mf->set) / 8 + 1, 1);
+	if (!*bits)
+		return false;
+	before = (*bits)[i / 8] & bit;
+	(*bits)[i / 8] |= bit;
+	return before;
+}
+
 static void on_alert(void *ctx, const struct match_rule *r, uint64_t to)
 {
 	struct match_ctx *c = ctx;
 
+	if (told(c, r))
+		return;
 	c->m->alerts++;
 	tell(c, r, to);
 }
@@ -301,7 +327,7 @@ static int64_t match_payload(void *state, struct weir_flow *f, const struct weir
 {
 	struct match_state *m = state;
 	struct match_flow *mf = m->host->data(f);
-	struct match_ctx c = {.m = m, .f = f, .dir = p->dir};
+	struct match_ctx c = {.m = m, .mf = mf, .f = f, .dir = p->dir};
 	struct match_found found = {.alert = on_alert, .ctx = &c};
 	struct match_stream **s;
 	int64_t rc;
@@ -316,6 +342,7 @@ static int64_t match_payload(void *state, struct weir_flow *f, const struct weir
 	found.hits = mf->later[p->dir];
 	found.n = found.cap = mf->n_later[p->dir];
 	match_stream_scan(*s, p->offset, p->data, p->len, p->flags & WEIR_LAST, &found);
+	m->given_up += found.given_up;
 	if (found.failed)
 		rc = WEIR_ERROR;
 	else if (found.blocked)
@@ -347,13 +374,14 @@ static int match_datagram(void *state, struct weir_flow *f, const struct weir_da
 {
 	struct match_state *m = state;
 	struct match_flow *mf = m->host->data(f);
-	struct match_ctx c = {.m = m, .f = f, .dir = d->dir};
+	struct match_ctx c = {.m = m, .mf = mf, .f = f, .dir = d->dir};
 	struct match_found found = {.alert = on_alert, .ctx = &c};
 	int rc = WEIR_ERROR;
 
 	if (!mf)
 		return WEIR_ERROR;
 	match_set_scan(mf->set, d->dir, d->data, d->len, &found);
+	m->given_up += found.given_up;
 	if (!found.failed && found.blocked)
 		rc = blocked(&c, mf->set, found.blocked, d->len);
 	else if (!found.failed)
@@ -366,9 +394,12 @@ static void match_report(void *state, char *line, size_t size)
 {
 	const struct match_state *m = state;
 
-	snprintf(line, size, "%zu patterns (%zu by PCRE2); %llu alerts, %llu blocks, %llu replaced",
+	snprintf(line, size,
+		 "%zu patterns (%zu by PCRE2); %llu alerts, %llu blocks, %llu replaced, "
+		 "%llu given up",
 		 match_set_size(m->set), match_set_pcre(m->set), (unsigned long long)m->alerts,
-		 (unsigned long long)m->blocks, (unsigned long long)m->replaced);
+		 (unsigned long long)m->blocks, (unsigned long long)m->replaced,
+		 (unsigned long long)m->given_up);
 }
 
 static const struct weir_hook hook = {

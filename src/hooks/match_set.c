@@ -9,15 +9,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Places to replace that one look may find and a flow may keep: 1 MiB of them. */
 #define HITS_MAX 65536
 /* A beginning that PCRE2 waits with for more bytes; a longer one is let go. */
 #define PARTIAL_MAX (64 * 1024)
-/* PCRE2's work at one place, so that no payload costs more than milliseconds. */
+/* PCRE2's work from one place on: a millisecond or two. */
 #define PCRE_MATCH_LIMIT 100000
-#define PCRE_DEPTH_LIMIT 1000
-#define PCRE_HEAP_LIMIT	 1024 /* KiB */
+#define PCRE_DEPTH_LIMIT 20000
+#define PCRE_HEAP_LIMIT	 4096 /* KiB */
+/* And of one look at all places, in time of this thread's own; the second for each rule of PCRE2's.
+ */
+#define LOOK_NS (10 * 1000000LL)
+#define RULE_NS 1000000LL
+#define CALLOUT "(?C)" /* before a pattern: called at each place where a match could begin */
 
 /** struct engine - the same patterns for streams and for datagrams */
 struct engine {
@@ -43,6 +49,7 @@ struct match_set {
 	size_t n_pcre;
 	pcre2_match_data *pcre_data;
 	pcre2_match_context *pcre_ctx;
+	int64_t began, deadline; /* of a look: CPU time; by the clock, which is asked first */
 };
 
 struct match_stream {
@@ -189,18 +196,58 @@ static bool hyperscan_takes(const struct match_rule *r)
 	return true;
 }
 
+/** verbs_end - behind what has to stand first in a pattern: (*ANYCRLF) ... */
+static size_t verbs_end(const struct match_rule *r)
+{
+	static const char in[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_=";
+	size_t at = 0, n;
+
+	while (!strncmp(r->pattern + at, "(*", 2)) {
+		n = 2 + strspn(r->pattern + at + 2, in);
+		if (r->pattern[at + n] != ')')
+			break;
+		at += n + 1;
+	}
+	return at;
+}
+
+/** with_callout - the pattern with a callout before it; *@at: where; malloc'd, or NULL */
+static char *with_callout(const struct match_rule *r, size_t *at)
+{
+	const size_t n = sizeof(CALLOUT) - 1;
+	char *p = malloc(r->len + n);
+
+	*at = verbs_end(r);
+	if (!p)
+		return NULL;
+	memcpy(p, r->pattern, *at);
+	memcpy(p + *at, CALLOUT, n);
+	memcpy(p + *at + n, r->pattern + *at, r->len - *at);
+	return p;
+}
+
 static int compile_pcre(struct match_set *s, size_t i, char *err, size_t errsize)
 {
 	const struct match_rule *r = &s->rules.rule[i];
 	uint32_t flags = (r->nocase ? PCRE2_CASELESS : 0) | (r->dotall ? PCRE2_DOTALL : 0) |
-			 (r->multiline ? PCRE2_MULTILINE : 0) | PCRE2_NEVER_BACKSLASH_C;
+			 (r->multiline ? PCRE2_MULTILINE : 0) | PCRE2_NEVER_BACKSLASH_C |
+			 PCRE2_NEVER_UTF;
+	size_t at, callout_at;
+	char *pattern = with_callout(r, &callout_at);
 	PCRE2_UCHAR text[128];
-	PCRE2_SIZE at;
 	pcre2_code *code;
 	int rc;
 
-	code = pcre2_compile((PCRE2_SPTR)r->pattern, r->len, flags, &rc, &at, NULL);
+	if (!pattern) {
+		snprintf(err, errsize, "out of memory");
+		return -1;
+	}
+	code = pcre2_compile((PCRE2_SPTR)pattern, r->len + sizeof(CALLOUT) - 1, flags, &rc, &at,
+			     NULL);
+	free(pattern);
 	if (!code) {
+		if (at >= callout_at + sizeof(CALLOUT) - 1)
+			at -= sizeof(CALLOUT) - 1;
 		pcre2_get_error_message(rc, text, sizeof(text));
 		snprintf(err, errsize, "line %u: %s, at byte %zu of the pattern", r->line, text,
 			 at);
@@ -208,6 +255,44 @@ static int compile_pcre(struct match_set *s, size_t i, char *err, size_t errsize
 	}
 	s->pcre[s->n_pcre] = code;
 	s->pcre_rule[s->n_pcre++] = (uint32_t)i;
+	return 0;
+}
+
+static int64_t now(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+/** begin_look - what PCRE2 may use of one payload begins here */
+static void begin_look(struct match_set *s)
+{
+	if (!s->n_pcre)
+		return;
+	s->began = now(CLOCK_THREAD_CPUTIME_ID);
+	s->deadline = now(CLOCK_MONOTONIC) + LOOK_NS + (int64_t)s->n_pcre * RULE_NS;
+}
+
+/**
+ * on_place - a match could begin here: is there time left? Not 0 ends the look
+ *
+ * PCRE2's own limits count from each place anew, and of places there are as many as bytes. Time
+ * that others had of this processor does not count, but is asked for only where it matters.
+ */
+static int on_place(pcre2_callout_block *b, void *ctx)
+{
+	struct match_set *s = ctx;
+	int64_t left;
+
+	(void)b;
+	if (now(CLOCK_MONOTONIC) < s->deadline)
+		return 0;
+	left = LOOK_NS + (int64_t)s->n_pcre * RULE_NS - (now(CLOCK_THREAD_CPUTIME_ID) - s->began);
+	if (left <= 0)
+		return PCRE2_ERROR_CALLOUT;
+	s->deadline = now(CLOCK_MONOTONIC) + left;
 	return 0;
 }
 
@@ -225,6 +310,7 @@ static int start_pcre(struct match_set *s, char *err, size_t errsize)
 	pcre2_set_match_limit(s->pcre_ctx, PCRE_MATCH_LIMIT);
 	pcre2_set_depth_limit(s->pcre_ctx, PCRE_DEPTH_LIMIT);
 	pcre2_set_heap_limit(s->pcre_ctx, PCRE_HEAP_LIMIT);
+	pcre2_set_callout(s->pcre_ctx, on_place, s);
 	return 0;
 }
 
@@ -497,8 +583,7 @@ static int on_match(unsigned id, unsigned long long from, unsigned long long to,
  * scan_pcre - one rule of PCRE2's, from @at on; returns where to go on
  * @partial: may a match that has begun wait for more? Then *@wait is where it begins
  *
- * A place at which PCRE2 meets a limit is no match: what is too much work to look at passes, as it
- * does where the pattern has no limits but the payload is different.
+ * A limit that is met is a failure, as what is behind that place was not looked at.
  */
 static size_t scan_pcre(const struct match_set *s, size_t k, unsigned dir, uint64_t base,
 			const uint8_t *data, size_t len, size_t at, size_t *wait, bool partial,
@@ -514,6 +599,12 @@ static size_t scan_pcre(const struct match_set *s, size_t k, unsigned dir, uint6
 			*wait = ov[0] < *wait ? ov[0] : *wait;
 			return ov[0];
 		}
+		if (rc == PCRE2_ERROR_PARTIAL) { /* let go, but not what else begins behind it */
+			at = ov[0] + 1;
+			continue;
+		}
+		out->given_up = rc < 0 && rc != PCRE2_ERROR_NOMATCH;
+		out->failed |= out->given_up;
 		if (rc < 0)
 			return len;
 		if (ov[1] > ov[0])
@@ -582,6 +673,7 @@ void match_stream_scan(struct match_stream *m, uint64_t offset, const uint8_t *d
 		hs_close_stream(m->regexes, s->scratch, on_match, &l);
 		m->regexes = NULL;
 	}
+	begin_look(s);
 	for (size_t k = 0; k < s->n_pcre && !out->blocked && !out->failed; k++) {
 		size_t at = m->pcre_next[k] > offset ? (size_t)(m->pcre_next[k] - offset) : 0;
 
@@ -616,6 +708,7 @@ void match_set_scan(struct match_set *s, unsigned dir, const uint8_t *data, size
 		if (both[k] && !out->blocked && !out->failed)
 			hs_scan(both[k], (const char *)data, (unsigned)len, 0, s->scratch, on_match,
 				&l);
+	begin_look(s);
 	for (size_t k = 0; k < s->n_pcre && !out->blocked && !out->failed; k++)
 		scan_pcre(s, k, dir, 0, data, len, 0, &wait, false, out);
 }

@@ -23,10 +23,10 @@ struct match_hit {
 
 /**
  * struct match_found - what a look has found
- * @alert: called for an alert, at most once per rule and stream
+ * @alert: called for an alert, perhaps several times for one rule and stream
  * @blocked: 1 + the rule that said so, 0 = none
  * @hits: owned by the caller (free()); places to replace, not yet in order; grows
- * @failed: no memory, or too many hits
+ * @failed: no memory, too many hits, or @given_up: more work than PCRE2 may have
  */
 struct match_found {
 	void (*alert)(void *ctx, const struct match_rule *rule, uint64_t to);
@@ -34,7 +34,7 @@ struct match_found {
 	uint32_t blocked;
 	struct match_hit *hits;
 	size_t n, cap;
-	bool failed;
+	bool failed, given_up;
 };
 
 /** match_set_new - takes over @rules, also on failure; NULL with a line in @err */

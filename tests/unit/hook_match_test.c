@@ -7,6 +7,7 @@
 #include "../lib/hookhost.h"
 #include "../lib/tap.h"
 
+#include <time.h>
 #include <unistd.h>
 
 #include "../../src/hooks/match_rules.h"
@@ -218,6 +219,119 @@ static void test_datagrams(void)
 	hh_unload(&h);
 }
 
+/* --- alerts, and what costs too much ------------------------------------------------------- */
+
+static unsigned count(const char *text, const char *word)
+{
+	unsigned n = 0;
+
+	for (; (text = strstr(text, word)); text++)
+		n++;
+	return n;
+}
+
+static void test_alert_once(const char *patterns)
+{
+	struct weir_flow *f;
+	struct hh h;
+	int verdict;
+
+	load(&h, patterns);
+	f = hh_open(&h, &verdict);
+	hh_offer(&h, f, WEIR_UP, "word word ", 10, false);
+	hh_offer(&h, f, WEIR_UP, "word", 4, true);
+	hh_offer(&h, f, WEIR_DOWN, "word word", 9, true);
+	tap_ok(count(f->events, "\"alert\"") == 2 && count(f->events, "\"up\"") == 1,
+	       "%s: an event for each direction of a stream", patterns);
+	hh_end(&h, f);
+	f = hh_open(&h, &verdict);
+	hh_datagram(&h, f, WEIR_UP, "word word", 9);
+	hh_datagram(&h, f, WEIR_UP, "word", 4);
+	hh_datagram(&h, f, WEIR_DOWN, "word", 4);
+	tap_ok(count(f->events, "\"alert\"") == 2 && count(f->events, "\"up\"") == 1,
+	       "%s: and of datagrams", patterns);
+	hh_end(&h, f);
+	hh_unload(&h);
+}
+
+static double cpu_seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* 20,000 places to begin at, and from each the way to the end and back: some 10^8 steps */
+static void test_slow(const char *patterns)
+{
+	static char text[20000];
+	struct weir_flow *f;
+	struct hh h;
+	int verdict;
+	double start;
+
+	memset(text, 'a', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\n';
+	load(&h, patterns);
+	f = hh_open(&h, &verdict);
+	start = cpu_seconds();
+	tap_is(hh_datagram(&h, f, WEIR_DOWN, text, sizeof(text)), WEIR_ERROR,
+	       "%s: a datagram that costs too much is an error", patterns);
+	tap_is(hh_offer(&h, f, WEIR_DOWN, text, sizeof(text), false), WEIR_ERROR, "and a stream");
+	tap_ok(cpu_seconds() - start < 1, "it is given up soon");
+	hh_end(&h, f);
+	hh_unload(&h);
+}
+
+static void test_limit(void)
+{
+	struct weir_flow *f;
+	char line[256];
+	struct hh h;
+	int verdict;
+
+	load(&h, "block /(x)\\1|(a+)+b\\2/");
+	f = hh_open(&h, &verdict);
+	tap_is(hh_datagram(&h, f, WEIR_UP, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa xx", 34), WEIR_ERROR,
+	       "a place with too many steps is an error, not a way past what is behind it");
+	weir_hook_entry()->report(h.state, line, sizeof(line));
+	tap_ok(strstr(line, "1 given up") != NULL, "it is counted: %s", line);
+	hh_end(&h, f);
+	hh_unload(&h);
+}
+
+static void test_long_beginning(void)
+{
+	static char text[70000];
+	struct weir_flow *f;
+	struct hh h;
+	int verdict;
+
+	memset(text, 'a', sizeof(text));
+	text[0] = '<';
+	memcpy(text + 1000, "(evil)", 6);
+	load(&h, "replace /<[a-z()]*>|\\(evil\\)/ with \"\"");
+	f = hh_open(&h, &verdict);
+	tap_is(hh_offer(&h, f, WEIR_UP, text, sizeof(text), true), (int64_t)sizeof(text),
+	       "a long text");
+	tap_is(f->out[0].len, sizeof(text) - 6, "what is behind a beginning is found");
+	hh_end(&h, f);
+	f = hh_open(&h, &verdict);
+	memcpy(text + 1000, "aaaaaa", 6);
+	memcpy(text + sizeof(text) - 3000, "(evil)", 6);
+	hh_offer(&h, f, WEIR_UP, text, sizeof(text), false);
+	tap_is(f->out[0].len, sizeof(text) - 6, "also of one that is too long to wait for");
+	hh_end(&h, f);
+	hh_unload(&h);
+}
+
+static void test_verbs(void)
+{
+	test_every_border("replace /(*ANYCRLF)(*NO_AUTO_POSSESS)(x.?)y\\1/ with \"e\"",
+			  "xayxa x\ryx\r xyx", "e x\ryx\r e");
+}
+
 /* --- against a search that sees all ----------------------------------------------------------- */
 
 struct naive_rule {
@@ -312,9 +426,10 @@ static void test_random(void)
 
 static void test_bad_patterns(void)
 {
-	static const char *const bad[] = {"block /a(/", "replace /a(/ with \"\""};
+	static const char *const bad[] = {"block /a(/", "replace /a(/ with \"\"",
+					  "replace /(*UTF)a/ with \"\""};
 
-	for (int i = 0; i < 2; i++) {
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		char path[] = "/tmp/weir-match-XXXXXX", word[64];
 		const char *words[] = {word, NULL}, *err;
 		int fd = mkstemp(path);
@@ -353,6 +468,13 @@ int main(void)
 	test_not_held();
 	test_directions();
 	test_datagrams();
+	test_alert_once("alert \"word\"");
+	test_alert_once("alert /w(o)rd\\b/");
+	test_alert_once("alert /(w)ord(?<=\\1ord)/");
+	test_slow("replace /a.*[bc]/ with \"\"");
+	test_limit();
+	test_long_beginning();
+	test_verbs();
 	test_random();
 	test_bad_patterns();
 	return tap_done();
