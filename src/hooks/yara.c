@@ -36,7 +36,8 @@
 #define OVERLAP_USED 4096u
 #define OVERLAP_MOST (1u << 20)
 #define SCAN_SECONDS 1	/* libyara counts in whole seconds; the sizes above bound it far below */
-#define NAMES_MAX    16 /* rules reported once each for a flow */
+#define NAMES_MAX    16 /* rules reported of a flow, once each */
+#define UNPACK_TIMES 2	/* the limit: what one payload may come to when it is unpacked */
 
 struct yara_state {
 	const struct weir_host *host;
@@ -48,6 +49,7 @@ struct yara_state {
 	YR_RULES *rules;
 	YR_SCANNER *scanner;
 	uint64_t scans, bytes, matches, blocks, failed, unpacked_cut;
+	size_t unpack_left;    /* bytes that the payload at hand may still come to */
 	struct yara_side *now; /* whom the scanner's callback is for */
 };
 
@@ -69,6 +71,7 @@ struct yara_flow {
 	struct yara_state *y;
 	struct weir_flow *f;
 	bool matched; /* a rule that blocks */
+	bool failed;  /* a body could not be looked at */
 	unsigned n_told;
 	const YR_RULE *told[NAMES_MAX];
 	struct yara_side side[2];
@@ -286,14 +289,15 @@ static void yara_reload(void *state)
 
 /* --- a look ------------------------------------------------------------------------------ */
 
-/** told - was this rule reported for the flow? It is from now on */
+/** told - was this rule reported for the flow, or are there too many? It is from now on */
 static bool told(struct yara_flow *yf, const YR_RULE *rule)
 {
 	for (unsigned i = 0; i < yf->n_told; i++)
 		if (yf->told[i] == rule)
 			return true;
-	if (yf->n_told < NAMES_MAX)
-		yf->told[yf->n_told++] = rule;
+	if (yf->n_told == NAMES_MAX)
+		return true;
+	yf->told[yf->n_told++] = rule;
 	return false;
 }
 
@@ -322,9 +326,9 @@ static int on_match(YR_SCAN_CONTEXT *context, int message, void *data, void *ctx
 	if (message != CALLBACK_MSG_RULE_MATCHING)
 		return CALLBACK_CONTINUE;
 	block = y->block && !wants_alert(rule);
-	yf->matched |= block;
-	if (told(yf, rule))
+	if (told(yf, rule) && (!block || yf->matched)) /* what ends a flow is said in any case */
 		return CALLBACK_CONTINUE;
+	yf->matched |= block;
 	y->matches++;
 	/* Identifiers are letters, digits and _ by YARA's grammar: nothing to escape. */
 	snprintf(json, sizeof(json),
@@ -402,48 +406,72 @@ static void body_data(void *ctx, const uint8_t *data, size_t len)
 	side->body_len += len;
 }
 
-/** unpack - @side's body, up to limit bytes, malloc'd; NULL: it is no gzip or deflate */
-static uint8_t *unpack(struct yara_side *side, size_t *len)
+/** inflate_all - @side's body into @out; gzip files may have several parts (RFC 1952, 2.2) */
+static int inflate_all(struct yara_side *side, int window_bits, uint8_t *out, size_t size,
+		       size_t *len)
 {
-	/* 32: zlib finds out whether it is gzip or zlib; "deflate" is zlib's format (RFC 9110) */
 	z_stream z = {.next_in = side->body, .avail_in = (unsigned)side->body_len};
-	size_t limit = side->flow->y->limit;
-	uint8_t *out = malloc(limit);
 	int rc;
 
-	if (!out || inflateInit2(&z, 32 + MAX_WBITS) != Z_OK) {
-		free(out);
-		return NULL;
-	}
+	if (inflateInit2(&z, window_bits) != Z_OK)
+		return Z_MEM_ERROR;
 	z.next_out = out;
-	z.avail_out = (unsigned)limit;
-	rc = inflate(&z, Z_FINISH);
-	*len = limit - z.avail_out;
+	z.avail_out = (unsigned)size;
+	do
+		rc = inflate(&z, Z_FINISH);
+	while (rc == Z_STREAM_END && z.avail_in && z.avail_out && inflateReset(&z) == Z_OK);
+	*len = size - z.avail_out;
 	inflateEnd(&z);
-	if (rc != Z_STREAM_END)
-		side->flow->y->unpacked_cut++;
-	if (*len)
-		return out;
+	return rc;
+}
+
+/** unpack - @side's body into @out: of gzip, or deflate, which some send without zlib's head */
+static int unpack(struct yara_side *side, uint8_t *out, size_t size, size_t *len)
+{
+	/* 32: zlib finds out whether it is gzip or zlib; "deflate" is zlib's format (RFC 9110) */
+	int rc = inflate_all(side, 32 + MAX_WBITS, out, size, len);
+
+	if (rc == Z_DATA_ERROR && !*len && side->encoding == BODY_DEFLATE)
+		rc = inflate_all(side, -MAX_WBITS, out, size, len);
+	return rc;
+}
+
+/**
+ * scan_unpacked - look at what @side's body is when it is unpacked; -1: that could not be done
+ *
+ * One payload may bring many small bodies, each of which unpacks to very much: all of them
+ * together are bounded.
+ */
+static int scan_unpacked(struct yara_side *side)
+{
+	struct yara_state *y = side->flow->y;
+	size_t size = y->limit < y->unpack_left ? y->limit : y->unpack_left, len = 0;
+	uint8_t *out = size ? malloc(size) : NULL;
+	int rc;
+
+	if (!out) {
+		y->failed++;
+		return -1;
+	}
+	rc = unpack(side, out, size, &len);
+	y->unpacked_cut += rc != Z_STREAM_END;
+	y->unpack_left -= len;
+	rc = rc == Z_MEM_ERROR ? -1 : len ? scan(side, "body", out, len) : 0;
 	free(out);
-	return NULL;
+	return rc;
 }
 
 static void body_end(void *ctx, bool cut)
 {
 	struct yara_side *side = ctx;
-	uint8_t *plain;
-	size_t len;
 
 	(void)cut; /* a part of a file is looked at as well */
 	if (!side->body_len)
 		return;
-	scan(side, "body", side->body, side->body_len);
-	if (side->encoding == BODY_GZIP || side->encoding == BODY_DEFLATE) {
-		plain = unpack(side, &len);
-		if (plain)
-			scan(side, "body", plain, len);
-		free(plain);
-	}
+	if (scan(side, "body", side->body, side->body_len) ||
+	    ((side->encoding == BODY_GZIP || side->encoding == BODY_DEFLATE) &&
+	     scan_unpacked(side)))
+		side->flow->failed = true;
 	free(side->body);
 	side->body = NULL;
 	side->body_len = side->body_cap = 0;
@@ -537,20 +565,24 @@ static int64_t yara_payload(void *state, struct weir_flow *f, const struct weir_
 	struct yara_state *y = state;
 	struct yara_flow *yf = y->host->data(f);
 	struct yara_side *s;
+	bool failed;
 
 	if (!yf || (!yf->side[0].tail && start_side(yf)))
 		return WEIR_ERROR;
 	s = &yf->side[p->dir];
 	if (p->len && y->streams && scan_stream(s, p->data, p->len))
 		return WEIR_ERROR;
+	y->unpack_left = UNPACK_TIMES * y->limit;
 	if (s->http) {
 		body_feed(s->http, &body_ops, s, p->data, p->len);
 		if (p->flags & WEIR_LAST)
 			body_last(s->http, &body_ops, s);
 	}
 	s->seen += p->len;
+	failed = yf->failed;
+	yf->failed = false;
 	if (!yf->matched)
-		return (int64_t)p->len;
+		return failed ? WEIR_ERROR : (int64_t)p->len;
 	y->blocks++;
 	return WEIR_BLOCK;
 }
@@ -573,10 +605,11 @@ static void yara_report(void *state, char *line, size_t size)
 	const struct yara_state *y = state;
 
 	snprintf(line, size,
-		 "%llu looks at %llu bytes; %llu matches, %llu blocks, %llu looks failed",
+		 "%llu looks at %llu bytes; %llu matches, %llu blocks, %llu looks failed, "
+		 "%llu bodies not unpacked whole",
 		 (unsigned long long)y->scans, (unsigned long long)y->bytes,
 		 (unsigned long long)y->matches, (unsigned long long)y->blocks,
-		 (unsigned long long)y->failed);
+		 (unsigned long long)y->failed, (unsigned long long)y->unpacked_cut);
 }
 
 static const struct weir_hook hook = {

@@ -211,18 +211,128 @@ static void test_alerts(void)
 	hh_unload(&h);
 }
 
-static size_t gzip(const char *text, uint8_t *out, size_t size)
+static size_t pack(const void *text, size_t len, int window_bits, uint8_t *out, size_t size)
 {
 	z_stream z = {.next_in = (uint8_t *)(uintptr_t)text,
-		      .avail_in = (unsigned)strlen(text),
+		      .avail_in = (unsigned)len,
 		      .next_out = out,
 		      .avail_out = (unsigned)size};
 
-	if (deflateInit2(&z, 9, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY) != Z_OK ||
+	if (deflateInit2(&z, 9, Z_DEFLATED, window_bits, 8, Z_DEFAULT_STRATEGY) != Z_OK ||
 	    deflate(&z, Z_FINISH) != Z_STREAM_END)
 		abort();
 	deflateEnd(&z);
 	return size - z.avail_out;
+}
+
+static size_t gzip(const char *text, uint8_t *out, size_t size)
+{
+	return pack(text, strlen(text), 16 + MAX_WBITS, out, size);
+}
+
+/** answer - an answer with @body in an encoding; returns its length */
+static size_t answer(char *out, const char *encoding, const uint8_t *body, size_t len)
+{
+	size_t n = (size_t)sprintf(
+		out, "HTTP/1.1 200 OK\r\nContent-Encoding: %s\r\nContent-Length: %zu\r\n\r\n",
+		encoding, len);
+
+	memcpy(out + n, body, len);
+	return n + len;
+}
+
+static int64_t offer_answer(struct hh *h, const char *encoding, const uint8_t *body, size_t len)
+{
+	char text[1024];
+	size_t n = answer(text, encoding, body, len);
+	int verdict;
+	struct weir_flow *f = hh_open(h, &verdict);
+	int64_t rc = hh_offer(h, f, WEIR_DOWN, text, n, false);
+
+	hh_end(h, f);
+	return rc;
+}
+
+static void test_encodings(void)
+{
+	static const char evil[] = "some evil in it";
+	uint8_t packed[512];
+	struct hh h;
+	size_t n;
+
+	load(&h, "rule a { strings: $a = \"evil\" condition: $a }", NULL);
+	n = pack(evil, strlen(evil), MAX_WBITS, packed, sizeof(packed));
+	tap_is(offer_answer(&h, "deflate", packed, n), WEIR_BLOCK, "deflate in zlib's format");
+	n = pack(evil, strlen(evil), -MAX_WBITS, packed, sizeof(packed));
+	tap_is(offer_answer(&h, "deflate", packed, n), WEIR_BLOCK, "and bare");
+	n = gzip("", packed, sizeof(packed));
+	n += gzip(evil, packed + n, sizeof(packed) - n);
+	tap_is(offer_answer(&h, "gzip", packed, n), WEIR_BLOCK, "gzip in several parts");
+	hh_unload(&h);
+}
+
+static void test_bombs(void)
+{
+	static uint8_t zeroes[64 << 10];
+	uint8_t packed[512];
+	static char text[8192];
+	struct weir_flow *f;
+	struct hh h;
+	int verdict;
+	size_t one = pack(zeroes, sizeof(zeroes), 16 + MAX_WBITS, packed, sizeof(packed)), n = 0;
+
+	load(&h, "rule a { strings: $a = \"evil\" condition: $a }", "limit=64k");
+	f = hh_open(&h, &verdict);
+	for (int i = 0; i < 2; i++)
+		n += answer(text + n, "gzip", packed, one);
+	tap_is(hh_offer(&h, f, WEIR_DOWN, text, n, false), (int64_t)n, "two large bodies");
+	n += answer(text + n, "gzip", packed, one);
+	tap_is(hh_offer(&h, f, WEIR_DOWN, text, n, false), WEIR_ERROR,
+	       "a third one in one payload is an error");
+	hh_end(&h, f);
+	hh_unload(&h);
+}
+
+static void test_failed_body(void)
+{
+	static const char head[] = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody";
+	struct weir_flow *f;
+	struct hh h;
+	int verdict;
+
+	load(&h,
+	     "rule slow { condition: kind == \"body\" and "
+	     "for all i in (1..4000000000) : (i > 0) }",
+	     NULL);
+	f = hh_open(&h, &verdict);
+	tap_is(hh_offer(&h, f, WEIR_DOWN, head, sizeof(head) - 1, false), WEIR_ERROR,
+	       "a body that can't be looked at is an error");
+	hh_end(&h, f);
+	hh_unload(&h);
+}
+
+static void test_many_alerts(void)
+{
+	char rules[4096] = "";
+	struct weir_flow *f;
+	struct hh h;
+	int verdict;
+	size_t told;
+
+	for (int i = 0; i < 20; i++)
+		sprintf(rules + strlen(rules),
+			"rule r%d : alert { strings: $a = \"word\" condition: $a }\n", i);
+	strcat(rules, "rule end { strings: $a = \"evil\" condition: $a }");
+	load(&h, rules, NULL);
+	f = hh_open(&h, &verdict);
+	hh_offer(&h, f, WEIR_UP, "a word", 6, false);
+	told = strlen(f->events);
+	hh_offer(&h, f, WEIR_UP, "a word", 6, false);
+	tap_is(strlen(f->events), told, "of many rules none is told twice");
+	tap_is(hh_offer(&h, f, WEIR_UP, "evil", 4, false), WEIR_BLOCK, "one more blocks");
+	tap_ok(strstr(f->events, "\"end\"") != NULL, "and this is told");
+	hh_end(&h, f);
+	hh_unload(&h);
 }
 
 static void test_files(void)
@@ -296,7 +406,11 @@ int main(void)
 	test_refused();
 	test_pieces();
 	test_alerts();
+	test_many_alerts();
 	test_files();
+	test_encodings();
+	test_bombs();
+	test_failed_body();
 	test_bounds();
 	test_datagrams();
 	return tap_done();
