@@ -233,6 +233,7 @@ install: all $(MAN)
 	for m in $(notdir $(MAN)); do \
 		install -D -m 644 $(B)/$$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$$m || exit 1; \
 	done
+	install -D -m 644 include/weir/hook.h $(DESTDIR)$(PREFIX)/include/weir/hook.h
 	install -d $(DESTDIR)$(PREFIX)/share/doc/weir
 	install -m 644 README.md CHANGELOG.md LICENSE docs/*.md $(DESTDIR)$(PREFIX)/share/doc/weir
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR)

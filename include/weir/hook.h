@@ -299,13 +299,18 @@ struct weir_hook {
 #else
 #define WEIR_EXPORT
 #endif
+#ifdef __cplusplus
+#define WEIR_EXTERN_C extern "C"
+#else
+#define WEIR_EXTERN_C extern
+#endif
 
 /* In a shared object: the one symbol that weir looks for. In weir itself: one per hook. */
 #ifdef WEIR_BUILTIN
 #define WEIR_HOOK(hook) const struct weir_hook *const WEIR_BUILTIN = &(hook);
 #else
 #define WEIR_HOOK(hook)                                                                            \
-	WEIR_EXPORT const struct weir_hook *weir_hook_entry(void);                                 \
+	WEIR_EXTERN_C WEIR_EXPORT const struct weir_hook *weir_hook_entry(void);                   \
 	const struct weir_hook *weir_hook_entry(void)                                              \
 	{                                                                                          \
 		return &(hook);                                                                    \
