@@ -105,7 +105,9 @@ static char *comparison(enum expr_field f, const char *value, size_t len)
 			*p++ = '\\';
 		*p++ = value[i];
 	}
-	strcpy(p, quote);
+	if (*quote)
+		*p++ = '"';
+	*p = 0;
 	return out;
 }
 
@@ -242,18 +244,18 @@ static int take_words(struct taking *t, const char *text)
 		if (!*start)
 			break;
 		text = next_word(start, word, &len);
-		if (!text)
+		if (!text) {
 			rc = fail(t, start, strlen(start),
 				  "a quote is not closed, or too much text");
-		else
-			rc = take_word(t, word, len);
+			break;
+		}
+		rc = take_word(t, word, len);
 	}
 	free(word);
 	return rc;
 }
 
-/* --- what follows from it
- * ------------------------------------------------------------------------- */
+/* --- what follows from it -------------------------------------------------------------------- */
 
 static void copy_field(struct flowspec *f, enum expr_field to, enum expr_field from)
 {

@@ -99,7 +99,7 @@ int policy_add_entry(struct policy *p, const struct policy_entry *e)
 int policy_add_set(struct policy *p, struct policy_set *set)
 {
 	void *array = p->sets;
-	int rc = policy_grow(&array, sizeof(*p->sets), p->n_sets, &p->room_sets);
+	int rc = policy_grow(&array, sizeof(void *), p->n_sets, &p->room_sets);
 
 	p->sets = array;
 	if (!rc)
@@ -167,11 +167,16 @@ uint64_t policy_fields(const struct policy *p)
 size_t policy_print(const struct policy *p, unsigned i, char *buf, size_t size)
 {
 	const struct policy_entry *e = &p->entries[i];
-	size_t n = (size_t)snprintf(buf, size, "%.*s%s", (int)e->head, e->rule.text,
-				    e->expr ? " if " : "");
+	char none[1];
+	size_t n, used;
 
+	if (!size)
+		buf = none;
+	n = (size_t)snprintf(buf, size, "%.*s%s", (int)e->head, e->rule.text,
+			     e->expr ? " if " : "");
+	used = MIN(n, size);
 	if (e->expr)
-		n += expr_print(e->expr, size ? buf + MIN(n, size - 1) : NULL, size - MIN(n, size));
+		n += expr_print(e->expr, buf + used, size - used);
 	return n;
 }
 

@@ -149,9 +149,9 @@ void policy_warnings(const struct policy *p, void (*say)(void *ctx, const char *
 
 	for (uint32_t i = 0; i <= p->n_entries; i++) {
 		const struct policy_rule *r =
-			i < p->n_entries ? &p->entries[i].rule : &p->fallback.rule;
+			i < p->n_entries ? policy_rule(p, i) : &p->fallback.rule;
 
-		if (!warning_of(p, i, what, sizeof(what)))
+		if (!r->file || !warning_of(p, i, what, sizeof(what)))
 			continue;
 		snprintf(text, sizeof(text), "%.255s:%u: %s", r->file, r->line, what);
 		say(ctx, text);

@@ -187,10 +187,8 @@ char *policy_path(struct policy *p, const char *from, const char *path)
 	if (*path == '/')
 		dir = 0;
 	out = policy_alloc(p, dir + len + 1);
-	if (out) {
-		memcpy(out, from, dir);
-		memcpy(out + dir, path, len);
-	}
+	if (out)
+		snprintf(out, dir + len + 1, "%.*s%s", (int)dir, from, path);
 	return out;
 }
 
@@ -199,9 +197,12 @@ static int load_file(struct open_file *f, const char *path, const struct policy_
 /** include_refused - why @path must not be read here; NULL: it may */
 static const char *include_refused(const struct open_file *f, const char *path)
 {
-	for (const struct open_file *i = f; i; i = i->up)
+	const struct open_file *i = f;
+
+	do {
 		if (!strcmp(i->x.path, path))
 			return "this file would include itself";
+	} while ((i = i->up));
 	if (f->depth == POLICY_INCLUDE_DEPTH)
 		return "too many files within each other";
 	if (*f->files == POLICY_FILES_MAX)

@@ -398,7 +398,7 @@ static uint64_t earlier(uint64_t fields, enum expr_field f)
 /** file_pending - the index of what is filed under one field; keys are in the rules' order */
 static int file_pending(const struct making *m, struct dim *d, unsigned level)
 {
-	uint32_t *rules = calloc(m->n, sizeof(*rules)), n = 0;
+	uint32_t *rules = calloc(m->n + 1, sizeof(*rules)), n = 0;
 	struct policy_index *pending = NULL;
 	int rc = 0;
 
@@ -465,8 +465,7 @@ int policy_index_make(struct policy *p)
 	return rc;
 }
 
-/* --- asking
- * ---------------------------------------------------------------------------------------- */
+/* --- asking ---------------------------------------------------------------------------------- */
 
 /** struct cursors - lists of one flow, and how far each was taken */
 struct cursors {

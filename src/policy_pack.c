@@ -52,8 +52,7 @@ static uint64_t rules_size(uint32_t n_rules)
 	return align(((uint64_t)n_rules + 1) * sizeof(struct image_rule));
 }
 
-/* --- making one
- * ------------------------------------------------------------------------------------ */
+/* --- making one ------------------------------------------------------------------------------ */
 
 /** struct texts - owned */
 struct texts {
@@ -223,8 +222,7 @@ int policy_image_write(const struct policy *p, FILE *f)
 	return rc;
 }
 
-/* --- reading one
- * ----------------------------------------------------------------------------------- */
+/* --- reading one ----------------------------------------------------------------------------- */
 
 /** struct policy_unpacking - @at: the next rule */
 struct policy_unpacking {

@@ -374,6 +374,12 @@ static void skip(struct policy_line *l, bool braces)
 	}
 }
 
+/** is_sign - does it end a word, though it is no blank? */
+static bool is_sign(char c)
+{
+	return c && strchr("\n{},=\"#", c);
+}
+
 /** take_word - a word that also ends at a sign of the set's own, or at a comment; as
  * policy_word_next() */
 static int take_word(const struct policy_parse *x, struct policy_line *l, bool braces,
@@ -391,7 +397,7 @@ static int take_word(const struct policy_parse *x, struct policy_line *l, bool b
 				p++;
 		p += p < l->end && *p == '"';
 	} else {
-		while (p < l->end && !policy_is_blank(*p) && !memchr("\n{},=\"#", *p, 7))
+		while (p < l->end && !policy_is_blank(*p) && !is_sign(*p))
 			p++;
 	}
 	one = (struct policy_line){l->at, p, l->number};

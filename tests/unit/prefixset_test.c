@@ -335,8 +335,7 @@ static void test_no_memory(int (*build)(void), const char *what)
 	tap_ok(!rc && n > 4, "%s: each allocation that fails is reported (%ld)", what, n - 2);
 }
 
-/* --- numbers
- * -------------------------------------------------------------------------------------- */
+/* --- numbers --------------------------------------------------------------------------------- */
 
 static void test_numbers(void)
 {
