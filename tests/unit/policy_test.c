@@ -155,6 +155,45 @@ static void test_deep(void)
 	       world_err);
 }
 
+/** load_long - a rule with a set of @n texts of six letters in its condition */
+static struct policy *load_long(unsigned n)
+{
+	static char text[70000];
+	size_t len = (size_t)sprintf(text, "block if comm in {a");
+
+	for (unsigned i = 0; i < n; i++)
+		len += (size_t)sprintf(text + len, ",%06u", i);
+	sprintf(text + len, "}\n");
+	return world_load(text);
+}
+
+static void test_bounds(void)
+{
+	static char text[POLICY_FILES_MAX * 20];
+	struct policy *p;
+	size_t n = 0;
+
+	memset(world_files, 0, sizeof(world_files));
+	world_file("/abs/none", "");
+	for (unsigned i = 0; i < POLICY_FILES_MAX; i++)
+		n += (size_t)sprintf(text + n, "include /abs/none\n");
+	p = world_load(text);
+	tap_ok(p, "as many files as may be included, by their full paths %s", world_err);
+	policy_free(p);
+	strcat(text, "include /abs/none\n");
+	p = world_load(text);
+	tap_ok(!p && strstr(world_err, "r:257:9: too many files are included"),
+	       "one more is refused");
+	policy_free(p);
+	p = load_long(6000);
+	tap_ok(p, "a long condition %s", world_err);
+	policy_free(p);
+	p = load_long(8000);
+	tap_ok(!p && !strncmp(world_err, "r:1:9: this condition is too long\n", 34),
+	       "... that is too long to be passed on in normal form: %.60s", world_err);
+	policy_free(p);
+}
+
 /* --- what rules say ------------------------------------------------------------------------------
  */
 
@@ -444,10 +483,66 @@ static void test_explain(void)
 	tap_ok(strstr(explain("default reset", ""), "=> reset, the default of r:1\n"), "a default");
 }
 
+/** explain_all - what is said of all rules */
+static const char *explain_all(const char *rules)
+{
+	static char *text;
+	struct policy *p = world_load(rules);
+	size_t size;
+	FILE *f;
+
+	free(text);
+	f = open_memstream(&text, &size);
+	policy_explain_rules(p, f);
+	fclose(f);
+	policy_free(p);
+	return text;
+}
+
+static void test_explain_all(void)
+{
+	char many[3000] = "";
+
+	world_file("l", "a.b\n");
+	tap_ok(!strcmp(explain_all(
+			       "set a = { ::1 }\nset b = { ::1, ::3 }\nset c = { 1 }\n"
+			       "set d = { 1, 3 }\nset e = { x }\nset f = { x, y }\nset g = file l\n"
+			       "set h = { a.b, c.d }\n"),
+		       "r:1: set a: 1 range of addresses (128 bytes)\n"
+		       "r:2: set b: 2 ranges of addresses (160 bytes)\n"
+		       "r:3: set c: 1 range of numbers (24 bytes)\n"
+		       "r:4: set d: 2 ranges of numbers (40 bytes)\n"
+		       "r:5: set e: 1 text (124 bytes)\n"
+		       "r:6: set f: 2 texts (128 bytes)\n"
+		       "r:7: set g: 1 host name, of l (126 bytes)\n"
+		       "r:8: set h: 2 host names (132 bytes)\n"
+		       "default allow, as none is stated\n0 rules, 8 sets, 0 warnings\n"),
+	       "sets, one and several");
+	tap_ok(!strcmp(explain_all(
+			       "tag x if gid == staff # !\nhook h if sni == a and uid == 1\ndrop\n"
+			       "allow if bytes.up > 1kb\nlog note if bytes.up > 1kb\n"
+			       "default ask timeout=1m\n"),
+		       "r:1: tag x if gid == 50\n\tneeds whose socket it is\n"
+		       "r:2: hook h if sni == \"a\" and uid == 1\n"
+		       "\twaits for whose socket it is and the first payload\n"
+		       "r:3: drop\n"
+		       "r:4: allow if bytes.up > 1kb\n\tWARNING: never reached: r:3 always decides\n"
+		       "r:5: log note if bytes.up > 1kb\n"
+		       "\tWARNING: never reached: r:3 always decides\n"
+		       "r:6: default ask timeout=1m\n\tWARNING: never reached: r:3 always decides\n"
+		       "5 rules, 0 sets, 3 warnings\n"),
+	       "rules, what they wait for, and warnings");
+	for (unsigned i = 0; i <= POLICY_COLLECT_MAX; i++)
+		strcat(many, "tag x\n");
+	tap_ok(strstr(explain(many, ""), "=> block, as more than 64 rules apply before r:65\n"),
+	       "too many rules that apply");
+}
+
 /* --- no memory ------------------------------------------------------------------------------- */
 
 static void test_no_memory(void)
 {
+	static char text[16000];
 	int rc = -ENOMEM;
 	struct policy *p;
 	long n;
@@ -456,9 +551,12 @@ static void test_no_memory(void)
 		tap_skip("no memory", "the sanitizer has its own malloc");
 		return;
 	}
-	world_file("r", "set a = { x.y, z.y }\nset b = file nets\nset c = { 1 }\ninclude d/inner\n"
-			"tag x if host in a\nblock if dst.ip in b \\\n and host ~ \"*.z\"\n"
-			"ask timeout=3s if dst.port in c\ndefault drop\n");
+	sprintf(text,
+		"set a = { x.y, z.y }\nset b = file nets\nset c = { 1 }\ninclude d/inner\n"
+		"tag x if host in a\nblock if dst.ip in b \\\n and host ~ \"*.z\"\n"
+		"ask timeout=3s if dst.port in c\nhook h args=%015000d if uid == 1\ndefault drop\n",
+		0);
+	world_file("r", text);
 	for (n = 1; rc == -ENOMEM && n < 1000; n++) {
 		fail_in = n;
 		rc = world_load_file("r", &p);
@@ -475,6 +573,7 @@ int main(void)
 {
 	test_errors();
 	test_deep();
+	test_bounds();
 	test_rules();
 	test_warnings();
 	test_first_final();
@@ -482,6 +581,7 @@ int main(void)
 	test_waiting();
 	test_sets();
 	test_explain();
+	test_explain_all();
 	test_no_memory();
 	return tap_done();
 }
