@@ -227,7 +227,7 @@ enum names_quic_kind names_quic_start(const uint8_t *data, size_t len)
 	uint32_t first, version;
 
 	if (take_packet(&v, &p))
-		return p.type == PACKET_INITIAL ? NAMES_QUIC_INITIAL : NAMES_QUIC_NO;
+		return NAMES_QUIC_INITIAL; /* or early data, which may overtake it */
 	v = (struct names_view){data, len};
 	if (len < DATAGRAM_MIN || !names_take_number(&v, 1, &first) || !(first & LONG_HEADER) ||
 	    !(first & FIXED_BIT) || !names_take_number(&v, 4, &version) || !foreign(version) ||
@@ -441,6 +441,7 @@ enum names_step names_quic_feed(struct names_quic_lib *lib, struct names_quic *q
 				const uint8_t *data, size_t len, struct names_view *msg)
 {
 	struct names_view v = {data, len};
+	bool initial = false;
 	struct packet p;
 	size_t size;
 
@@ -449,6 +450,7 @@ enum names_step names_quic_feed(struct names_quic_lib *lib, struct names_quic *q
 	while (take_packet(&v, &p)) {
 		if (p.type != PACKET_INITIAL)
 			continue;
+		initial = true;
 		if (!take_initial(lib, q, &p))
 			return NAMES_NOT;
 		size = names_hello_size(q->hello.data, q->hello.len);
@@ -459,7 +461,7 @@ enum names_step names_quic_feed(struct names_quic_lib *lib, struct names_quic *q
 			return NAMES_FOUND;
 		}
 	}
-	return q->genuine ? NAMES_MORE : NAMES_NOT;
+	return q->genuine || !initial ? NAMES_MORE : NAMES_NOT;
 }
 
 void names_quic_free(struct names_quic *q)
