@@ -149,8 +149,11 @@ static void log_line(struct record *r, char *line)
 void record_end(struct record *r, const struct flow_rec *f, const struct owner *o, const char *host,
 		const struct record_more *more)
 {
+	char text[FLOW_HOST_MAX];
+
 	if (r->log.fd >= 0)
 		log_line(r, record_json(f, o, host, more));
+	host = record_host(more, host, text);
 	if (r->cfg.live)
 		live_end(r, f, o, host);
 	if (r->cfg.table)

@@ -74,6 +74,12 @@ void record_free(struct record *r);
  * Empty for SCTP, whose ports are part of it and not known.
  */
 void record_community_id(const struct flow_rec *f, char out[32]);
+/**
+ * record_host - the name that says most of whom is spoken to: of the request, else of the hello,
+ * else @dns_name, which may be NULL; @text: room for it
+ */
+const char *record_host(const struct record_more *more, const char *dns_name,
+			char text[FLOW_HOST_MAX]);
 /** record_json - the line without newline, malloced; NULL on ENOMEM */
 char *record_json(const struct flow_rec *f, const struct owner *w, const char *host,
 		  const struct record_more *more);

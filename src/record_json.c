@@ -321,6 +321,36 @@ static void set_names(json_t *o, const struct learnt *l)
 	set_object(o, "http", http);
 }
 
+const char *record_host(const struct record_more *more, const char *dns_name,
+			char text[FLOW_HOST_MAX])
+{
+	static const unsigned fields[] = {EXPR_F_HTTP_HOST, EXPR_F_SNI};
+	const char *name;
+	size_t len;
+
+	for (size_t i = 0; more && more->learnt && i < ARRAY_SIZE(fields); i++) {
+		if (learnt_get(more->learnt, fields[i], 0, &name, &len) != LEARNT_VALUE)
+			continue;
+		len = MIN(len, FLOW_HOST_MAX - 1);
+		memcpy(text, name, len);
+		text[len] = '\0';
+		return text;
+	}
+	return dns_name;
+}
+
+/* set_host - the best name, and the resolver's where that is another one */
+static void set_host(json_t *o, const struct record_more *more, const char *dns_name)
+{
+	char text[FLOW_HOST_MAX];
+	const char *host = record_host(more, dns_name, text);
+
+	if (host && *host)
+		json_object_set_new(o, "host", json_text(host, FLOW_HOST_MAX));
+	if (dns_name && *dns_name && strcmp(dns_name, host) != 0)
+		json_object_set_new(o, "dns_name", json_text(dns_name, FLOW_HOST_MAX));
+}
+
 static json_t *weir_json(const struct flow_rec *f, const struct owner *w, const char *host,
 			 const struct record_more *more)
 {
@@ -332,8 +362,7 @@ static json_t *weir_json(const struct flow_rec *f, const struct owner *w, const 
 	if (f->orig_port)
 		set_number(o, "orig_port", f->orig_port);
 	json_object_set_new(o, "owner", owner_json(f, w));
-	if (host && *host)
-		json_object_set_new(o, "host", json_text(host, FLOW_HOST_MAX));
+	set_host(o, more, host);
 	set_ms(o, "connect_ms", f->start, f->connected);
 	set_ms(o, "first_byte_ms", f->start, f->first_byte);
 	set_word(o, "verdict", flow_verdict_text(f->verdict));

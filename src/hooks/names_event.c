@@ -4,10 +4,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define ALPN_MAX 16 /* protocols shown: 255 bytes each, at most six in JSON */
+#define ALPN_MAX 16 /* protocols shown */
 #define BYTE_MAX 6  /* \u00xx */
+#define WORD_MAX 2  /* of a name that was checked: only quotes and backslashes are escaped */
 
-/* struct text - what is too long ends at a whole member, never in the middle of one */
 struct text {
 	char *at;
 	size_t n;
@@ -40,19 +40,18 @@ static void add_string(struct text *t, const void *data, size_t len)
 	t->at[t->n] = '\0';
 }
 
-/*
- * An exchange fits always: the url takes 6 * 2048 bytes, method and host are checked words of 24
- * and 255 bytes, the rest is below 200.
- */
-_Static_assert(BYTE_MAX *(NAMES_URL_MAX + NAMES_HTTP_METHOD_MAX + NAMES_HTTP_HOST_MAX) + 256 <
+_Static_assert(BYTE_MAX *NAMES_URL_MAX + NAMES_HTTP_METHOD_MAX + WORD_MAX * NAMES_HTTP_HOST_MAX +
+			       200 <
 		       NAMES_EVENT_SIZE,
-	       "an exchange fits");
+	       "an exchange fits always");
+_Static_assert(NAMES_EVENT_SIZE / 2 + WORD_MAX * (255 + NAMES_SNI_MAX) + 300 < NAMES_EVENT_SIZE,
+	       "a hello fits always");
 
 void names_event_http(const struct names_exchange *x, char *out)
 {
 	struct text t = {out, 0};
 
-	add(&t, "{\"http\":{\"http_method\":");
+	add(&t, "{\"http_method\":");
 	add_string(&t, x->method, strlen(x->method));
 	if (x->host[0]) {
 		add(&t, ",\"hostname\":");
@@ -63,7 +62,7 @@ void names_event_http(const struct names_exchange *x, char *out)
 	add(&t, ",\"protocol\":\"HTTP/1.%u\"", x->minor);
 	if (x->status)
 		add(&t, ",\"status\":%u,\"length\":%llu", x->status, (unsigned long long)x->length);
-	add(&t, "}}");
+	add(&t, "}");
 }
 
 static const char *version_text(uint16_t version)
@@ -92,7 +91,7 @@ void names_event_tls(const struct names_hello *h, const char *ja3, const char *j
 {
 	struct text t = {out, 0};
 
-	add(&t, "{\"tls\":{\"offered_version\":\"%s\"", version_text(h->version));
+	add(&t, "{\"offered_version\":\"%s\"", version_text(h->version));
 	if (h->sni[0]) {
 		add(&t, ",\"sni\":");
 		add_string(&t, h->sni, strlen(h->sni));
@@ -105,5 +104,5 @@ void names_event_tls(const struct names_hello *h, const char *ja3, const char *j
 		add(&t, ",\"ja4\":\"%s\"", ja4);
 	if (h->ech)
 		add(&t, ",\"ech\":true");
-	add(&t, "}}");
+	add(&t, "}");
 }

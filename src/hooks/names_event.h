@@ -6,8 +6,8 @@
 #include "names_http.h"
 #include "names_tls.h"
 
-#define NAMES_EVENT_SIZE 16384
-#define NAMES_URL_MAX	 2048
+#define NAMES_EVENT_SIZE 4000 /* the host takes 4 KiB, with the type */
+#define NAMES_URL_MAX	 512
 
 /**
  * struct names_exchange - a request and its answer

@@ -13,10 +13,16 @@ logged() {
 		"[f for f in flows if f.event_type == 'flow' and f.proto != 'ICMP' and ($2)]"
 }
 
-# run COMMAND...: through weir with the hook; its output stands in $out
+# run COMMAND...: through weir with the hook, or with the rules in $RULES, which bring it along; its
+# output stands in $out
 run() {
+	local how=(--hook "names${OPTIONS:+=$OPTIONS}")
+	if [ -n "$RULES" ]; then
+		echo "$RULES" >"$TMP/rules"
+		how=(--rules "$TMP/rules")
+	fi
 	rm -f "$TMP/log.json"
-	out=$(weir_run -q --hook "names${OPTIONS:+=$OPTIONS}" --log "$TMP/log.json" -- "$@" 2>"$TMP/err") ||
+	out=$(weir_run -q "${how[@]}" --log "$TMP/log.json" -- "$@" 2>"$TMP/err") ||
 		out="status $?: $out $(tail -n 3 "$TMP/err")"
 }
 
@@ -105,14 +111,46 @@ events() {
 		"$TMP/log.json" "[(e.http.url, e.http.status, e.http.http_method) for e in flows
 			if e.event_type == 'http'] == [('/hello', 200, 'GET'), ('/none', 404, 'GET')]"
 	check "... with flow and owner" python3 "$TOP/tests/lib/eve.py" "$TMP/log.json" \
-		"all(e.flow_id == [f for f in flows if f.event_type == 'flow'][0].flow_id and
-			e.dest_port == 8080 and e.weir.owner.comm == 'curl'
-			for e in flows if e.event_type == 'http')"
+		"[(e.flow_id, e.dest_port, e.weir.owner.comm) for e in flows if e.event_type == 'http'] ==
+			2 * [([f for f in flows if f.event_type == 'flow'][0].flow_id, 8080, 'curl')]"
 	run curl -s --max-time 20 --cacert "$TMP/cert.pem" --resolve weir.test:8443:$PLAIN4 \
 		https://weir.test:8443/hello
 	check "a hello" python3 "$TOP/tests/lib/eve.py" "$TMP/log.json" \
 		"[e.tls.offered_version for e in flows if e.event_type == 'tls'] == ['TLS 1.3']"
 	OPTIONS=
+}
+
+# What rules refuse never reaches the server, whole or in parts; what they do not refuse is as before.
+refused() {
+	RULES='block if sni == "bytes.test"'
+	run "$TOOL" tls $EXTRA4 4433 bytes.test 295
+	is "a rule by the name of a hello in one-byte segments" "$out" "ECONNRESET"
+	is "... no byte of it was sent" "$(tail -n 1 "$TMP/tls.log")" "got 0"
+	logged "... and the record says so" "f.weir.verdict == 'block' and
+		f.weir.rule.endswith('rules:1') and f.tls.sni == 'bytes.test'"
+	run "$TOOL" tls $EXTRA4 4433 other.test 295
+	is "... lets other names pass" "$out" "300 of 300"
+	RULES='block if ja4 =~ "^t13d1516h2_"'
+	run "$TOOL" tls $EXTRA4 4433 large.test 5000
+	is "a rule by JA4" "$out" "ECONNRESET"
+	RULES='block if sni == "one.test"'
+	run "$TOOL" quic $EXTRA4 4434 one.test 1 1
+	like "a rule by the name of a QUIC hello" "$out" "E[A-Z]+ 0 answers|^0 answers"
+	run "$TOOL" quic $EXTRA6 4434 one.test 6b3343cf 3
+	like "... that comes in three Initials" "$out" "E[A-Z]+ 0 answers|^0 answers"
+	run "$TOOL" quic $EXTRA6 4434 two.test 6b3343cf 3
+	is "... lets other names pass" "$out" "3 answers"
+	RULES='block if http.host == "bad.test" and http.path == "/hello"'
+	run curl -s --max-time 20 --resolve bad.test:8080:$PLAIN4 http://bad.test:8080/hello?x
+	like "a rule by host and path of a request" "$out" "^status 56"
+	run curl -s --max-time 20 --resolve bad.test:8080:$PLAIN4 http://bad.test:8080/hello/../hello
+	like "... by the path as curl sends it" "$out" "^status 56"
+	run curl -s --max-time 20 --resolve good.test:8080:$PLAIN4 http://good.test:8080/hello
+	is "... lets other hosts pass" "$out" "hello from nginx"
+	RULES='block if app == "ssh"'
+	run sh -c "nc -w 2 $EXTRA4 2222 </dev/null; true"
+	is "a rule by what the server says first" "$out" ""
+	RULES=
 }
 
 need_weir
@@ -130,7 +168,7 @@ while True:
     c.close()
 PY
 start_ready "$TMP/ssh.log" in_net python3 -u "$TMP/ssh.py" $EXTRA4 2222
-OPTIONS=
+OPTIONS= RULES=
 tls13_server
 curl_tls
 curl_http
@@ -138,4 +176,5 @@ bytewise
 quic
 others
 events
+refused
 done_testing

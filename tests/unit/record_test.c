@@ -23,6 +23,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
+#include "expr.h"
 #include "sink.h"
 #include "table.h"
 #include "../lib/tap.h"
@@ -163,6 +164,58 @@ static void inbound(void)
 		       number_at(j, "weir", "published_port", NULL) == -1,
 	       "others are outbound");
 	json_decref(j);
+}
+
+/* learnt_case - what names flows have learnt shows where EVE has it, and the best one is the host
+ */
+static void learnt_case(void)
+{
+	static const struct {
+		unsigned field;
+		const char *value, *path[2];
+	} names[] = {
+		{EXPR_F_APP, "tls", {"app_proto"}},
+		{EXPR_F_JA4, "t13d", {"tls", "ja4"}},
+		{EXPR_F_HTTP_METHOD, "GET", {"http", "http_method"}},
+		{EXPR_F_HTTP_PATH, "/x", {"http", "url"}},
+		{EXPR_F_SNI, "sni.example", {"tls", "sni"}},
+		{EXPR_F_HTTP_HOST, "http.example", {"http", "hostname"}},
+	};
+	struct flow_rec f = flow(IPPROTO_TCP);
+	struct owner o = curl();
+	struct learnt l = {0};
+	struct record_more more = {.learnt = &l};
+	char text[FLOW_HOST_MAX], *line;
+	json_t *j;
+
+	tap_ok(!strcmp(record_host(&more, "dns.example", text), "dns.example") &&
+		       !record_host(NULL, NULL, text),
+	       "the host is the resolver's name, or nobody");
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		learnt_add(&l, names[i].field, names[i].value);
+	learnt_add(&l, EXPR_F_ALPN, "h2");
+	learnt_add(&l, EXPR_F_ALPN, "http/1.1");
+	learnt_add(&l, EXPR_F_JA3, "0123");
+	line = record_json(&f, &o, "dns.example", &more);
+	j = line ? json_loads(line, 0, NULL) : NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		tap_ok(!strcmp(text_at(j, names[i].path[0], names[i].path[1], NULL),
+			       names[i].value),
+		       "learnt: %s", names[i].value);
+	tap_ok(!strcmp(text_at(j, "tls", "ja3", "hash"), "0123") &&
+		       json_array_size(
+			       json_object_get(json_object_get(j, "tls"), "client_alpns")) == 2,
+	       "learnt: JA3, two ALPN");
+	tap_ok(!strcmp(text_at(j, "weir", "host", NULL), "http.example") &&
+		       !strcmp(text_at(j, "weir", "dns_name", NULL), "dns.example"),
+	       "the request's host is the flow's; the resolver's stands beside it");
+	json_decref(j);
+	free(line);
+	learnt_forget(&l, EXPR_F_HTTP_HOST);
+	tap_ok(!strcmp(record_host(&more, "dns.example", text), "sni.example"), "else the hello's");
+	line = record_json(&f, &o, "sni.example", &more);
+	tap_ok(line && !strstr(line, "dns_name"), "the same name is not said twice");
+	free(line);
 }
 
 static void listening(void)
@@ -811,6 +864,7 @@ int main(int argc, char **argv)
 	if (argc > 1 && !strcmp(argv[1], "show"))
 		return show();
 	inbound();
+	learnt_case();
 	listening();
 	json_cases();
 	owner_cases();
