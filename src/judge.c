@@ -37,7 +37,8 @@ struct collected {
  * struct judged - what the rules said beyond what the record has
  * @answered: the rule `ask` has its answer, @answer
  * @waiting: linked in judge.dirty
- * @seen, @ended: what the client has sent while it was gated
+ * @seen, @ended: what the client has sent while it was gated; nothing of it will come any more,
+ *   or it comes too late: the server has spoken
  * @credit: where the deciding rule is counted; NULL: the default
  */
 struct judged {
@@ -973,16 +974,17 @@ enum judge_say judge_payload(struct relay *r, struct flow *f, enum hook_dir dir,
 {
 	struct judged *g;
 
+	(void)r;
 	if (!f->gated || (!len && !last))
 		return JUDGE_PASS;
-	if (!from_client(f, dir)) { /* the server speaks first: the client's names come too late */
-		touch_learnt(r->judge, f)->done = 1;
-		return say_now(r, f);
-	}
 	g = judged_of(f);
-	if (g) {
+	if (!g)
+		return JUDGE_PASS;
+	if (!from_client(f, dir)) { /* it speaks first: the client's names come too late */
+		g->ended = true;
+	} else {
 		g->seen += (uint32_t)MIN(len, (size_t)GATE_BYTES);
-		g->ended |= last;
+		g->ended |= last && g->seen; /* else the server may still say what it is */
 	}
 	return JUDGE_PASS;
 }

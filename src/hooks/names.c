@@ -336,8 +336,10 @@ static void payload(struct names_flow *nf, const struct weir_payload *p)
 		else
 			feed(nf, p->data, p->len);
 	}
-	if (p->dir == nf->client && p->flags & WEIR_LAST && nf->stage != FOLLOWING)
-		finish(nf); /* the rest will not come */
+	/* the rest will not come; who has said nothing at all waits for the server to speak */
+	if (p->dir == nf->client && p->flags & WEIR_LAST && nf->stage != FOLLOWING &&
+	    (nf->stage != AT_START || nf->start_len))
+		finish(nf);
 }
 
 static int64_t names_payload(void *state, struct weir_flow *f, const struct weir_payload *p)

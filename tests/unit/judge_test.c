@@ -468,9 +468,13 @@ static void gate(void)
 
 	f = make(IPPROTO_TCP, 443, false);
 	owned(f);
-	tap_ok(judge_payload(&r, f, HOOK_DOWN, 20, false) == JUDGE_PASS && !f->gated &&
+	tap_ok(judge_payload(&r, f, HOOK_UP, 0, true) == JUDGE_PASS &&
+		       judge_shown(&r, f) == JUDGE_PASS && f->gated,
+	       "the client ends without a word: the server may still tell what it is");
+	tap_ok(judge_payload(&r, f, HOOK_DOWN, 20, false) == JUDGE_PASS && f->gated &&
+		       judge_shown(&r, f) == JUDGE_PASS && !f->gated &&
 		       f->rec->verdict == FLOW_ALLOW,
-	       "the server speaks first: there is no name, and its banner passes at once");
+	       "the server speaks first: when hooks have seen it there is no name, and it passes");
 	over(f);
 
 	f = make(IPPROTO_TCP, 443, false);
@@ -507,6 +511,7 @@ static void gate(void)
 	judge_payload(&r, f, HOOK_DOWN, 5, false);
 	tap_ok(f->gated, "of a flow from outside, the client is the other side");
 	judge_payload(&r, f, HOOK_UP, 5, false);
+	judge_shown(&r, f);
 	tap_ok(!f->gated, "... and the server this one");
 	over(f);
 

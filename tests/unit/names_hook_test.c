@@ -239,7 +239,7 @@ static void test_streams(void)
 	text("DNS", "\x00\x1d\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01z", "app=dns |.");
 	text("something", "\x05\x01\x00", "|.");
 	text("text", "hello\r\n", "|.");
-	text("nothing", "", "|.");
+	text("nothing", "", "");
 }
 
 static void test_directions(void)
@@ -260,6 +260,11 @@ static void test_directions(void)
 	flow_begin(&f, IPPROTO_TCP, false);
 	give(&f, WEIR_DOWN, "SSH-2.0-x\r\n", 11, false);
 	tap_ok(!strcmp(f.text, "app=ssh |."), "the server first: %s", f.text);
+	flow_end(&f);
+	flow_begin(&f, IPPROTO_TCP, false);
+	give(&f, WEIR_UP, NULL, 0, true);
+	give(&f, WEIR_DOWN, "SSH-2.0-x\r\n", 11, false);
+	tap_ok(!strcmp(f.text, "app=ssh |."), "... to who says nothing: %s", f.text);
 	flow_end(&f);
 	flow_begin(&f, IPPROTO_TCP, false);
 	give(&f, WEIR_UP, request, 10, false);
