@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <weir/hook.h>
@@ -82,17 +81,19 @@ static int match_config(void *state, const char *key, const char *value, const c
 	return 0;
 }
 
+/** read_all - malloc'd; NULL: no file, or too large (fstat() is not for those that are locked down)
+ */
 static char *read_all(int fd, size_t *len)
 {
-	struct stat st;
+	off_t size = lseek(fd, 0, SEEK_END);
 	char *text;
 	ssize_t n;
 
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size > FILE_MAX)
+	if (size < 0 || size > FILE_MAX || lseek(fd, 0, SEEK_SET) < 0)
 		return NULL;
-	text = malloc((size_t)st.st_size + 1);
-	for (*len = 0; text && *len < (size_t)st.st_size; *len += (size_t)n) {
-		n = read(fd, text + *len, (size_t)st.st_size - *len);
+	text = malloc((size_t)size + 1);
+	for (*len = 0; text && *len < (size_t)size; *len += (size_t)n) {
+		n = read(fd, text + *len, (size_t)size - *len);
 		if (!n) /* it has become shorter */
 			break;
 		if (n < 0) { /* half of the patterns are none */

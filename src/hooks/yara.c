@@ -35,6 +35,7 @@
 #define LIMIT_MOST   (64u << 20)
 #define OVERLAP_USED 4096u
 #define OVERLAP_MOST (1u << 20)
+#define RULES_MOST   (64 << 20)
 #define SCAN_SECONDS 1	/* libyara counts in whole seconds; the sizes above bound it far below */
 #define NAMES_MAX    16 /* rules reported of a flow, once each */
 #define UNPACK_TIMES 2	/* the limit: what one payload may come to when it is unpacked */
@@ -45,7 +46,7 @@ struct yara_state {
 	char path[4096];
 	char err[512];
 	size_t limit, overlap;
-	bool block, streams, files;
+	bool block, streams, files, locked;
 	YR_RULES *rules;
 	YR_SCANNER *scanner;
 	uint64_t scans, bytes, matches, blocks, failed, unpacked_cut;
@@ -188,8 +189,28 @@ static void compile_error(int level, const char *file, int line, const YR_RULE *
 
 static const char *const externals[] = {"user", "comm", "exe", "host", "direction", "kind"};
 
-/** compile - rules from @fd; NULL with a line in y->err */
-static YR_RULES *compile(struct yara_state *y, int fd)
+/** read_all - all of @fd, malloc'd; NULL: no file, too large, or with a NUL in it */
+static char *read_all(int fd)
+{
+	off_t size = lseek(fd, 0, SEEK_END), at = 0;
+	char *text;
+	ssize_t n;
+
+	if (size < 0 || size > RULES_MOST || lseek(fd, 0, SEEK_SET) < 0)
+		return NULL;
+	text = malloc((size_t)size + 1);
+	while (text && at < size && (n = read(fd, text + at, (size_t)(size - at))) > 0)
+		at += n;
+	if (text && !memchr(text, 0, (size_t)at)) {
+		text[at] = 0;
+		return text;
+	}
+	free(text);
+	return NULL;
+}
+
+/** compile - rules of @text; NULL with a line in y->err */
+static YR_RULES *compile(struct yara_state *y, const char *text)
 {
 	YR_COMPILER *c = NULL;
 	YR_RULES *rules = NULL;
@@ -201,15 +222,33 @@ static YR_RULES *compile(struct yara_state *y, int fd)
 		return NULL;
 	}
 	yr_compiler_set_callback(c, compile_error, y);
+	if (y->locked) /* no file can be opened any more */
+		yr_compiler_set_include_callback(c, NULL, NULL, NULL);
 	for (size_t i = 0; i < sizeof(externals) / sizeof(externals[0]); i++)
 		bad |= yr_compiler_define_string_variable(c, externals[i], "") != ERROR_SUCCESS;
 	if (!bad)
-		bad = yr_compiler_add_fd(c, fd, NULL, y->path);
+		bad = yr_compiler_add_string(c, text, NULL);
 	if (!bad && yr_compiler_get_rules(c, &rules) != ERROR_SUCCESS)
 		rules = NULL;
 	if (!rules && !y->err[0])
 		snprintf(y->err, sizeof(y->err), "%.150s: its rules can't be compiled", y->path);
 	yr_compiler_destroy(c);
+	return rules;
+}
+
+/** compile_file - rules from @fd, which is closed; NULL with a line in y->err */
+static YR_RULES *compile_file(struct yara_state *y, int fd)
+{
+	char *text = read_all(fd);
+	YR_RULES *rules = NULL;
+
+	close(fd);
+	if (text)
+		rules = compile(y, text);
+	else
+		snprintf(y->err, sizeof(y->err), "%.150s: no text file, or larger than %d MiB",
+			 y->path, RULES_MOST >> 20);
+	free(text);
 	return rules;
 }
 
@@ -255,9 +294,13 @@ static int yara_ready(void *state, const char **err)
 		snprintf(y->err, sizeof(y->err), "%.150s: %s", y->path, strerror(errno));
 		return -1;
 	}
-	rules = compile(y, fd);
-	close(fd);
+	rules = compile_file(y, fd);
 	return rules ? use_rules(y, rules) : -1;
+}
+
+static void yara_locked(void *state)
+{
+	((struct yara_state *)state)->locked = true;
 }
 
 static const char *yara_paths(void *state)
@@ -273,8 +316,7 @@ static void reloaded(void *ctx, int fd)
 	if (fd < 0) {
 		snprintf(y->err, sizeof(y->err), "%.150s: %s", y->path, strerror(-fd));
 	} else {
-		rules = compile(y, fd);
-		close(fd);
+		rules = compile_file(y, fd);
 	}
 	if (!rules || use_rules(y, rules)) /* the rules of before stay in force */
 		y->host->log(y->ref, NULL, WEIR_LOG_ERROR, y->err);
@@ -620,6 +662,7 @@ static const struct weir_hook hook = {
 	.load = yara_load,
 	.config = yara_config,
 	.ready = yara_ready,
+	.locked = yara_locked,
 	.paths = yara_paths,
 	.reload = yara_reload,
 	.unload = yara_unload,
