@@ -41,13 +41,14 @@ static void act_event(struct processor *p, struct weir_flow *f, const json_t *ev
 static void act(struct processor *p, struct weir_flow *f, const struct wire_message *m)
 {
 	const json_t *tag = json_object_get(m->json, "tag"), *log = json_object_get(m->json, "log");
+	const json_t *text = json_is_array(log) ? json_array_get(log, 1) : log;
 	const json_t *learn = json_object_get(m->json, "learn");
 	const json_t *event = json_object_get(m->json, "event");
 
 	if (tag)
 		p->host->tag(f, json_string_value(tag));
 	if (log)
-		p->host->log(p->ref, f, WEIR_LOG_INFO, json_string_value(log));
+		p->host->log(p->ref, f, m->log_level, json_string_value(text));
 	if (event)
 		act_event(p, f, event);
 	if (learn)

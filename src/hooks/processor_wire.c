@@ -194,11 +194,30 @@ static int key_len(struct wire_message *m, const json_t *j)
 	return 0;
 }
 
-/** key_text - tag, log: "text" */
-static int key_text(struct wire_message *m, const json_t *j)
+static int key_tag(struct wire_message *m, const json_t *j)
 {
 	(void)m;
 	return json_is_string(j) ? 0 : -1;
+}
+
+/** key_log - "text", or ["warn", "text"] */
+static int key_log(struct wire_message *m, const json_t *j)
+{
+	static const char *const names[] = {"error", "warn", "info", "debug"};
+	const char *level = json_string_value(json_array_get(j, 0));
+
+	m->log_level = WEIR_LOG_INFO;
+	if (json_is_string(j))
+		return 0;
+	if (json_array_size(j) != 2 || !level || !json_is_string(json_array_get(j, 1)))
+		return -1;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (!strcmp(level, names[i])) {
+			m->log_level = (enum weir_log)i;
+			return 0;
+		}
+	}
+	return -1;
 }
 
 /** key_learn - {"app": "smtp", "alpn": null} */
@@ -239,8 +258,8 @@ static const struct {
 	{"done", key_done, "done: wants true or false"},
 	{"learn_done", key_learn_done, "learn_done: wants true or false"},
 	{"len", key_len, "len: wants a number of bytes, up to 1 MiB"},
-	{"tag", key_text, "tag: wants a text"},
-	{"log", key_text, "log: wants a text"},
+	{"tag", key_tag, "tag: wants a text"},
+	{"log", key_log, "log: wants a text, or [\"warn\", \"text\"]"},
 	{"learn", key_learn, "learn: wants {FIELD: \"value\" or null}"},
 	{"event", key_event, "event: wants [\"type\", {...}]"},
 };

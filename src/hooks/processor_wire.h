@@ -55,6 +55,7 @@ struct wire_message {
 	bool has_data;
 	struct wire_text data; /* of WIRE_REPLACE */
 	bool close[2], done, learn_done;
+	enum weir_log log_level;
 	size_t body; /* so many raw bytes follow the line */
 
 	json_t *json;  /* owned; tag, learn, event and log are read from it when they are due */

@@ -285,6 +285,7 @@ static void test_payload_answers(void)
 		{"\"verdict\":\"pass\",\"event\":[\"x\"]", WEIR_ERROR, ""},
 		{"\"verdict\":\"pass\",\"learn\":{\"app\":7}", WEIR_ERROR, ""},
 		{"\"verdict\":\"pass\",\"done\":1", WEIR_ERROR, ""},
+		{"\"verdict\":\"pass\",\"log\":[\"loud\",\"x\"]", WEIR_ERROR, ""},
 		{"\"verdict\":\"pass\",\"inject\":\"down\"", WEIR_ERROR, ""},
 		{"\"verdict\":\"pass\",\"flow\":7", WEIR_ERROR, ""},
 	};
@@ -328,7 +329,7 @@ static void test_raw_body(void)
 static void test_actions(void)
 {
 	static const char all[] =
-		"{\"id\":2,\"verdict\":\"drop\",\"tag\":\"t\",\"log\":\"a line\",\"learn\":{\"app\":\"x\",\"alpn\":null},"
+		"{\"id\":2,\"verdict\":\"drop\",\"tag\":\"t\",\"log\":[\"warn\",\"a line\"],\"learn\":{\"app\":\"x\",\"alpn\":null},"
 		"\"learn_done\":true,\"event\":[\"dlp\",{\"n\":1}],\"inject\":[[\"down\",\"a\"],[\"down\",\"b\"]],"
 		"\"close\":[\"up\",\"down\"],\"done\":true}\n";
 	struct weir_flow *f = opened("format=raw");
@@ -337,7 +338,7 @@ static void test_actions(void)
 	tap_ok(!strcmp(f->tags.text, "t\n") && !strcmp(f->learned.text, "app=x\nalpn\n") &&
 		       f->learn_done && !strcmp(f->events.text, "dlp={\"n\":1}\n") &&
 		       fake_out(f, WEIR_DOWN, "ab") && f->closed[0] && f->closed[1] && f->done &&
-		       !strcmp(fake.log, "2 flow a line"),
+		       !strcmp(fake.log, "1 flow a line"),
 	       "is carried out");
 	say("{\"flow\":7,\"tag\":\"unasked\"}\n{\"flow\":7,\"verdict\":\"block\"}\n");
 	tap_ok(strstr(f->tags.text, "unasked\n") && f->decided == WEIR_BLOCK,
