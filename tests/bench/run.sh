@@ -90,7 +90,7 @@ topology() {
 # the tools where any user can reach them; a device that any user can open; no limit but the hard one
 place() {
 	chmod 755 "$TMP"
-	cp "$B"/tests/bench/{stream,echo,rr,crr,udp,idle,tree} "$TMP/"
+	cp "$B"/tests/bench/{stream,echo,rr,crr,udp,idle,tree} "$TOP"/tests/bench/*.lua "$TMP/"
 	[ ! -x "$B/weir" ] || cp "$B/weir" "$TMP/weir"
 	[ -d /dev/net ] || mkdir /dev/net
 	mount -t tmpfs -o mode=755 none /dev/net
@@ -132,7 +132,10 @@ prefix() { # ROW
 	direct) echo "" ;;
 	weir) echo "$TMP/weir run -q --hook count --" ;;
 	weir+none) echo "$TMP/weir run -q --" ;;
-	weir+*) echo "$TMP/weir run -q --hook ${1#weir+} --" ;; # a hook, see hooks.sh
+	weir+*) # a hook, see hooks.sh
+		local hook=${1#weir+}
+		echo "$TMP/weir run -q --hook ${hook/@DIR@/$TMP} --"
+		;;
 	pasta) echo "pasta -q --config-net --" ;;
 	pasta1500) echo "pasta -q --config-net --mtu 1500 --" ;;
 	slirp4netns) echo "bash $TMP/slirp.sh" ;;
