@@ -338,6 +338,8 @@ static void open_late(struct flow_hooks *h, unsigned k)
 	h->at[k].in = true;
 	h->at[k].unsure = false;
 	open_one(h, k);
+	for (const struct hook_fact *fact = h->facts; fact; fact = fact->next)
+		hook_call_learned(&h->at[k], fact->field, fact->value);
 	late_gate(h);
 	hook_wake(h);
 }

@@ -393,11 +393,13 @@ static void test_pick(void)
 
 static void test_names_gate(void)
 {
-	struct tool *names, *t;
+	struct tool *names, *t, *late;
 
 	begin();
 	names = add_hook(&names_hook, NULL);
 	t = add(NULL);
+	late = add("name=late");
+	hook_chain_by_rule(c, "late", true);
 	hook_chain_open(c, &flow);
 	hook_chain_gate(c, &flow, false);
 	tap_is(pass(HOOK_UP, "GET / "), 0, "a gate that is closed");
@@ -407,6 +409,9 @@ static void test_names_gate(void)
 	host->learn_done(names->f);
 	tap_ok(!strcmp(facts, "http.host=www.example alpn=- done=- "), "who judges is told: %s",
 	       facts);
+	tap_ok(!hook_chain_pick(c, &flow, "late", NULL) && late->learned == 1 &&
+		       !strcmp(late->field, "http.host=www.example"),
+	       "one that gets the flow later is told what is known: %s", late->field);
 	tap_ok(t->learned == 1 && !strcmp(t->field, "http.host=www.example") && !names->learned,
 	       "other hooks too: %s", t->field);
 	tap_ok(!strcmp(host->info(t->f)->host, "www.example"), "it is the best name now");

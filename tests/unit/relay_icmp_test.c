@@ -248,6 +248,39 @@ static void hostile_replies(void)
 	end(__func__);
 }
 
+/** changed - an echo whose payload is the hooks', and one that waits for them */
+static void changed(void)
+{
+	struct flow *f;
+
+	begin();
+	open_flow(srv4, 7);
+	f = flow_of(srv4, 7);
+	w.n_sent = 0;
+	app_ping(srv4, 7, 5, "Replace");
+	tap_ok(w.n_sent == 1 && w.sent[0].len == 8 + 5 && w.sent[0].first == ICMP_ECHO,
+	       "a request has its header before another payload");
+	net_reply(srv4, 9, "Replace");
+	net_event(EPOLLIN);
+	tap_ok(w.n_written == 1 && w.written[0].len == 5 && w.written[0].seqno == 9 &&
+		       w.written[0].ident == 7 && !memcmp(w.written[0].data, "other", 5),
+	       "and a reply");
+	app_ping(srv4, 7, 6, "Take");
+	tap_is(w.n_sent, 1, "one that hooks keep waits");
+	w.resumed = 1;
+	relay_icmp_woken(&w.r, f);
+	tap_ok(w.n_sent == 2 && w.sent[1].len == 8 + 4, "until they let it");
+	net_reply(srv4, 10, "Take");
+	w.resumed = 1;
+	net_event(EPOLLIN);
+	tap_ok(w.n_written == 2 && w.written[1].seqno == 10 && w.written[1].len == 4,
+	       "a reply as well");
+	w.hook_late_block = true;
+	relay_icmp_woken(&w.r, f);
+	tap_ok(w.ended_reason == FLOW_ENDED_BLOCKED && w.n_errors == 1, "or the flow ends");
+	end(__func__);
+}
+
 static void bounds(void)
 {
 	static char big[65507];
@@ -279,6 +312,7 @@ int main(void)
 	forbidden();
 	ignored();
 	hostile_replies();
+	changed();
 	bounds();
 	return tap_done();
 }

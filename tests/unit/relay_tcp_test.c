@@ -1007,6 +1007,170 @@ static void random_life(unsigned seed)
 	teardown("random life");
 }
 
+/* --- hooks that change -------------------------------------------------------------------------
+ */
+
+/* One that makes two bytes of each 7, drops each 9, holds and waits as it likes. */
+static struct {
+	const struct weir_host *host;
+	struct weir_flow *f;
+	bool waits[2];
+	bool answers; /* instead: the request is answered by it */
+} scissors;
+
+static void *scissors_load(const struct weir_host *host, struct weir_hook_ref *ref,
+			   const char **err)
+{
+	(void)ref;
+	(void)err;
+	memset(&scissors, 0, sizeof(scissors));
+	scissors.host = host;
+	return &scissors;
+}
+
+static int64_t scissors_payload(void *state, struct weir_flow *wf, const struct weir_payload *p)
+{
+	const bool last = p->flags & WEIR_LAST;
+	const size_t n = last ? p->len : p->len - (size_t)rand() % (p->len / 4 + 1);
+
+	(void)state;
+	scissors.f = wf;
+	if (scissors.answers) {
+		scissors.host->inject(wf, WEIR_DOWN, "answer", 6);
+		scissors.host->close(wf, WEIR_DOWN);
+		scissors.host->close(wf, WEIR_UP);
+		return (int64_t)p->len;
+	}
+	if (rand() % 8 == 0) {
+		scissors.waits[p->dir] = true;
+		return WEIR_PEND;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (p->data[i] == 7)
+			scissors.host->replace(wf, i, 1, "AB", 2);
+		if (p->data[i] == 9)
+			scissors.host->replace(wf, i, 1, NULL, 0);
+	}
+	return (int64_t)n;
+}
+
+static const struct weir_hook scissors_hook = {
+	WEIR_HOOK_HEAD,
+	.name = "scissors",
+	.load = scissors_load,
+	.payload = scissors_payload,
+};
+
+/** cut - what scissors make of @len bytes */
+static size_t cut(const uint8_t *from, size_t len, uint8_t *to)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (from[i] == 7) {
+			to[n++] = 'A';
+			to[n++] = 'B';
+		} else if (from[i] != 9) {
+			to[n++] = from[i];
+		}
+	}
+	return n;
+}
+
+static void wake(void)
+{
+	struct flow *f;
+
+	for (int dir = 0; dir < 2; dir++)
+		if (scissors.waits[dir] && rand() % 2) {
+			scissors.waits[dir] = false;
+			scissors.host->resume(scissors.f, (enum weir_dir)dir);
+		}
+	while ((f = hook_chain_woken(r.hooks)))
+		relay_tcp_woken(&r, f);
+}
+
+static void random_edits(unsigned seed)
+{
+	static uint8_t want_up[QUEUE], want_down[QUEUE];
+	size_t up = (size_t)rand() % 100000, down = (size_t)rand() % 100000, given = 0, n_up,
+	       n_down;
+	struct flow *f;
+
+	setup();
+	srand(seed);
+	if (hook_chain_add_hook(r.hooks, &scissors_hook, NULL, hook_err, sizeof(hook_err)))
+		abort();
+	f = opened();
+	conn.piece = 1 + (size_t)rand() % 3000;
+	pattern(conn.rx, up, 1);
+	pattern(sock.in, down, 2);
+	n_up = cut(conn.rx, up, want_up);
+	n_down = cut(sock.in, down, want_down);
+	sock.out_room = 0;
+	for (int i = 0; i < 100000 && !ended && !(sock.shut && conn.shut); i++) {
+		conn.rx_len += (size_t)rand() % 4000;
+		conn.rx_len = MIN(up, conn.rx_len);
+		given += (size_t)rand() % 4000;
+		given = MIN(down, given);
+		sock.in_len = given;
+		sock.fin = given == down;
+		conn.room += (size_t)rand() % 3000;
+		sock.out_room += (size_t)rand() % 3000;
+		fake_no_memory = rand() % 50 == 0;
+		relay_tcp_net(&r, f, EPOLLIN | EPOLLOUT);
+		if (!ended && f->relay)
+			relay_tcp_engine(&r, f,
+					 ENGINE_EV_DATA | ENGINE_EV_ROOM |
+						 (conn.rx_len == up ? ENGINE_EV_FIN : 0));
+		fake_no_memory = false;
+		wake();
+		relay_tcp_resume(&r);
+	}
+	tap_ok(!ended && sock.out_len == n_up && !memcmp(sock.out, want_up, n_up),
+	       "seed %u: %zu bytes up become %zu", seed, up, n_up);
+	tap_ok(conn.tx_len == n_down && !memcmp(conn.tx, want_down, n_down),
+	       "seed %u: %zu bytes down become %zu", seed, down, n_down);
+	tap_ok(f->rec->up.bytes == up && f->rec->down.bytes == down,
+	       "the record has what each side has sent");
+	tap_is(hook_chain_bytes(r.hooks), 0, "nothing is left in the chain");
+	if (!ended)
+		relay_tcp_stop(&r, f);
+	teardown("random edits");
+}
+
+/** a_hook_may_answer - in the server's place, and neither side's bytes go any further */
+static void a_hook_may_answer(void)
+{
+	struct flow *f, *woken;
+
+	setup();
+	if (hook_chain_add_hook(r.hooks, &scissors_hook, NULL, hook_err, sizeof(hook_err)))
+		abort();
+	scissors.answers = true;
+	f = opened();
+	conn.room = 1000;
+	conn.piece = 1000;
+	conn.rx_len = 10;
+	relay_tcp_engine(&r, f, ENGINE_EV_DATA);
+	while ((woken = hook_chain_woken(r.hooks)))
+		relay_tcp_woken(&r, woken);
+	tap_ok(conn.tx_len == 6 && !memcmp(conn.tx, "answer", 6) && conn.shut,
+	       "a hook answers in the server's place");
+	tap_ok(sock.out_len == 10 && sock.shut, "the server has the request and its end");
+	conn.rx_len = 20;
+	relay_tcp_engine(&r, f, ENGINE_EV_DATA);
+	tap_ok(sock.out_len == 10 && conn.rx_off == 20, "what the program says then is forgotten");
+	sock.in_len = 5000;
+	relay_tcp_net(&r, f, EPOLLIN);
+	tap_ok(conn.tx_len == 6 && sock.in_off == 5000, "what the server says, too");
+	sock.fin = true;
+	relay_tcp_net(&r, f, EPOLLIN | EPOLLRDHUP);
+	relay_tcp_engine(&r, f, ENGINE_EV_FIN | ENGINE_EV_CLOSED);
+	tap_ok(ended == 1 && why == FLOW_ENDED_FIN, "and it ends in order");
+	teardown("answered");
+}
+
 /** what_a_hook_holds_is_bounded - the reads of the peer's bytes, in pieces of the window */
 static void what_a_hook_holds_is_bounded(void)
 {
@@ -1261,5 +1425,8 @@ int main(void)
 	what_a_hook_holds_is_bounded();
 	names_are_learnt_from_answers();
 	a_hook_may_block();
+	for (unsigned seed = 1; seed <= 20; seed++)
+		random_edits(seed);
+	a_hook_may_answer();
 	return tap_done();
 }

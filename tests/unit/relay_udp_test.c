@@ -262,6 +262,48 @@ static void joins(void)
 	end(__func__);
 }
 
+/** changed - hooks put another datagram in the place of one, or keep one for later */
+static void changed(void)
+{
+	struct flow *f;
+
+	begin();
+	open_flow(app, srv);
+	f = flow_of(app, srv);
+	w.n_sent = 0;
+	send_gso(app, srv, "aaRbcc", 6, 2);
+	relay_udp_flush(&w.r);
+	tap_ok(w.n_sent == 3 && w.sent[0].first == 'a' && w.sent[1].len == 5 &&
+		       w.sent[1].first == 'o' && w.sent[2].first == 'c',
+	       "another one goes in its place, and in its order");
+	receive_datagram(srv, "aaRbcc", 6, 2);
+	net_event(EPOLLIN);
+	tap_ok(w.n_written == 3 && w.written[0].len == 2 && w.written[1].len == 5 &&
+		       !memcmp(w.written[1].data, "other", 5) && w.written[2].data[0] == 'c',
+	       "on the way down, too");
+	tap_ok(w.written[1].ttl == 55 && w.written[1].tos == 4, "with the other's TTL and TOS");
+	w.n_sent = w.n_written = 0;
+	app_send(app, srv, "Take");
+	receive_datagram(srv, "Take", 4, 0);
+	net_event(EPOLLIN);
+	tap_ok(!w.n_sent && !w.n_written, "what hooks keep does not go on");
+	w.resumed = 1;
+	relay_udp_woken(&w.r, f);
+	relay_udp_flush(&w.r);
+	tap_ok(w.n_sent == 1 && w.sent[0].len == 4 && addrport_equal(&w.sent[0].peer, &srv),
+	       "until they let it");
+	receive_datagram(srv, "Take", 4, 0);
+	w.resumed = 1;
+	net_event(EPOLLIN);
+	tap_ok(w.n_written == 1 && w.written[0].len == 4 && w.written[0].ttl == 55,
+	       "or something else in its place");
+	w.hook_late_block = true;
+	relay_udp_woken(&w.r, f);
+	tap_ok(w.n_ended == 1 && w.ended_reason == FLOW_ENDED_BLOCKED && w.n_errors == 1,
+	       "or end the flow");
+	end(__func__);
+}
+
 static void blocks(void)
 {
 	begin();
@@ -755,6 +797,7 @@ int main(void)
 	large_waits_for_owner();
 	super_packets();
 	joins();
+	changed();
 	blocks();
 	filters();
 	strangers_are_bounded();
