@@ -1163,7 +1163,29 @@ static void put_refuse(struct making *m, FILE *f)
 	fputs("\t\tcounter drop\n\t}\n", f);
 }
 
-/** put_guard_drop - what the selected send leaves by @dev and lo only */
+/** put_judge - of packets that have an owner, or weir's mark: who may not leave by this device */
+static void put_judge(struct making *m, FILE *f)
+{
+	fprintf(f,
+		"\tchain judge {\n\t\toifname \"lo\" return\n"
+		"\t\toifname \"%s\" goto remember\n",
+		m->in->dev);
+	put_jumps(m, f, "guard", is_guarded_by_owner);
+	fputs("\t\t", f);
+	put_has(m, f, "meta", PLAN_MARK_SELECT);
+	fputs("goto refuse\n\t}\n", f);
+	fprintf(f,
+		"\tchain orphan {\n\t\toifname \"lo\" return\n"
+		"\t\toifname \"%s\" goto remember\n\t\tcounter drop\n\t}\n",
+		m->in->dev);
+}
+
+/**
+ * put_guard_drop - what the selected send leaves by @dev and lo only
+ *
+ * Who is not meant is done with it by the first rule. The last ACK of a connection has no owner and
+ * looks for itself among ours: nothing but that is in its way.
+ */
 static void put_guard_drop(struct making *m, FILE *f)
 {
 	if (!m->p->has_guard)
@@ -1171,6 +1193,7 @@ static void put_guard_drop(struct making *m, FILE *f)
 	put_remember(m, f);
 	put_refuse(m, f);
 	put_selectors(m, f, "guard", false, is_guarded_by_owner, "goto refuse");
+	put_judge(m, f);
 	fputs("\tchain guard {\n", f);
 	fprintf(f, "\t\ttype filter hook postrouting priority %d; policy accept;\n", GUARD_PRIO);
 	if (which_has(m, is_guarded_by_owner, -1))
@@ -1180,12 +1203,13 @@ static void put_guard_drop(struct making *m, FILE *f)
 			"\t\tmeta mark and 0x%08" PRIx32 " == 0 meta skuid != " NO_OWNER
 			" return\n",
 			plan_mark_mask(m->c));
-	fprintf(f, "\t\toifname \"lo\" return\n\t\toifname \"%s\" goto remember\n", m->in->dev);
-	put_jumps(m, f, "guard", is_guarded_by_owner);
-	fputs("\t\t", f);
-	put_has(m, f, "meta", PLAN_MARK_SELECT);
-	fputs("goto refuse\n\t\tmeta skuid != " NO_OWNER " return\n", f);
-	put_ours(f, "counter drop");
+	fputs("\t\tmeta skuid != " NO_OWNER " goto judge\n", f);
+	if (which_has(m, is_marked_closed, -1) || m->s->forwarded) {
+		fputs("\t\t", f);
+		put_has(m, f, "meta", PLAN_MARK_SELECT);
+		fputs("goto judge\n", f);
+	}
+	put_ours(f, "goto orphan");
 	fputs("\t}\n", f);
 }
 

@@ -58,6 +58,7 @@ struct steer {
 	bool steered;			       /* connections from outside go to the worker */
 	bool keeping;			       /* the plan's keep_nft is in force */
 	uint64_t follow_at, check_at, look_at; /* 0: nothing to do */
+	char *in_force;			       /* owned; text of weir_guard; NULL: not by us */
 	uint64_t udp_until;		       /* UDP servers of the selected were there lately */
 	unsigned changes, cgroup_changes;      /* how often there were some */
 };
@@ -130,6 +131,7 @@ void steer_free(struct steer *s)
 	if (!s)
 		return;
 	oldconn_free(s->old);
+	free(s->in_force);
 	if (s->journal)
 		journal_close(s->journal);
 	if (s->nft)
@@ -484,25 +486,64 @@ static bool is_kept(const struct steer *s)
 }
 
 /**
- * table_text - nft text that makes a table as if it had not been there; free it
+ * forget_parts - nft text that deletes the chains, and the sets of cgroups, that @text defines
+ *
+ * A chain that somebody has deleted is made first, as deleting what is not there fails.
+ */
+static void forget_parts(const char *text, FILE *f)
+{
+	for (const char *at = text; at && *at; at = strchr(at, '\n'), at = at ? at + 1 : NULL) {
+		char kind[8], name[64];
+
+		if (sscanf(at, "\t%7s %63s {", kind, name) != 2 || at[1] == '\t')
+			continue;
+		if (!strcmp(kind, "chain"))
+			fprintf(f,
+				"add chain inet " PLAN_GUARD_TABLE
+				" %s\ndelete chain inet " PLAN_GUARD_TABLE " %s\n",
+				name, name);
+		else if (!strcmp(kind, "set") && !strncmp(name, "cg", 2))
+			fprintf(f, "delete set inet " PLAN_GUARD_TABLE " %s\n", name);
+	}
+}
+
+/**
+ * put_clearing - nft text after which @table can be made as if it had not been there
+ * @renew: it is weir_guard as we have made it, and what its sets remember stays: connections from
+ *	outside would end, and closed sockets get past
+ */
+static void put_clearing(const struct steer *s, const char *table, bool renew, FILE *f)
+{
+	if (renew) {
+		fprintf(f, "flush table inet %s\nflush set inet %s old4\nflush set inet %s old6\n",
+			table, table, table);
+		forget_parts(s->in_force, f);
+		return;
+	}
+	fprintf(f, "table inet %s\ndelete table inet %s\n", table, table);
+	if (!strcmp(table, PLAN_TABLE))
+		fprintf(f, "table netdev %s\ndelete table netdev %s\n", table, table);
+}
+
+/**
+ * table_text - nft text that makes a table anew; free it
  *
  * It comes with the cgroups there are, the guard's with the connections from before, in the same
  * transaction.
  */
-static char *table_text(struct steer *s, const char *table, const char *text)
+static char *table_text(struct steer *s, const char *table, bool renew)
 {
+	const bool guard = !strcmp(table, PLAN_GUARD_TABLE);
 	char *out = NULL;
 	size_t size;
 	FILE *f = open_memstream(&out, &size);
 
 	if (!f)
 		return NULL;
-	fprintf(f, "table inet %s\ndelete table inet %s\n", table, table);
-	if (!strcmp(table, PLAN_TABLE))
-		fprintf(f, "table netdev %s\ndelete table netdev %s\n", table, table);
-	fputs(text, f);
+	put_clearing(s, table, renew, f);
+	fputs(guard ? s->plan->guard_nft : s->plan->nft, f);
 	cgroupwatch_print(s->cgroups, table, f);
-	if (!strcmp(table, PLAN_GUARD_TABLE)) {
+	if (guard) {
 		oldconn_print(s->old, table, f);
 		fputs(is_kept(s) ? s->plan->keep_nft : "", f);
 	}
@@ -513,22 +554,43 @@ static char *table_text(struct steer *s, const char *table, const char *text)
 	return out;
 }
 
+/** note_in_force - what weir_guard consists of; when there is no memory it is made anew as a whole
+ */
+static void note_in_force(struct steer *s)
+{
+	char *text = NULL;
+
+	if (asprintf(&text, "%s%s", s->plan->guard_nft, s->keeping ? s->plan->keep_nft : "") < 0)
+		text = NULL;
+	free(s->in_force);
+	s->in_force = text;
+}
+
+static int apply_text(struct steer *s, const char *table, bool renew, char *err, size_t errsize)
+{
+	const bool stays = !strcmp(table, PLAN_GUARD_TABLE) && s->plan->has_guard;
+	char *text = table_text(s, table, renew);
+	int rc = text ? journal_nft(s->journal, s->nft, table, text, stays, err, errsize) : -ENOMEM;
+
+	free(text);
+	return rc;
+}
+
 /** apply_table - also in the place of the one that is there */
 static int apply_table(struct steer *s, const char *table, char *err, size_t errsize)
 {
 	const bool guard = !strcmp(table, PLAN_GUARD_TABLE);
-	char *text = table_text(s, table, guard ? s->plan->guard_nft : s->plan->nft);
-	int rc;
+	int rc = -ENOENT;
 
-	if (!text)
-		return -ENOMEM;
-	rc = journal_nft(s->journal, s->nft, table, text, guard && s->plan->has_guard, err,
-			 errsize);
-	free(text);
+	if (guard && s->in_force)
+		rc = apply_text(s, table, true, err, errsize);
+	if (rc) /* the first time, or somebody has changed it */
+		rc = apply_text(s, table, false, err, errsize);
 	cgroupwatch_printed(s->cgroups);
 	if (!rc && guard) {
 		oldconn_printed(s->old);
 		s->keeping = is_kept(s);
+		note_in_force(s);
 	}
 	return rc;
 }
@@ -542,8 +604,10 @@ static int update_keep(struct steer *s, char *err, size_t errsize)
 	if (keep == s->keeping)
 		return 0;
 	rc = nft_apply(s->nft, keep ? s->plan->keep_nft : s->plan->unkeep_nft, err, errsize);
-	if (!rc)
+	if (!rc) {
 		s->keeping = keep;
+		note_in_force(s);
+	}
 	return rc;
 }
 

@@ -18,7 +18,7 @@ snapshot() {
 		ip rule; ip -6 rule
 		ip route show table all; ip -6 route show table all | sed "s/ expires [0-9]*sec//"
 		ip -o link | sed "s/^[0-9]*: //; s/ qlen [0-9]*//"
-		nft -s list ruleset 2>/dev/null | sed "/^table inet count/,/^}/d; /elements = {/,/}/d"
+		nft -s list ruleset 2>/dev/null | sed "/^table inet count/,/^}/d"
 		cd /proc/sys/net
 		grep . ipv4/fwmark_reflect ipv6/fwmark_reflect ipv4/conf/*/rp_filter ipv4/conf/*/accept_local \
 			ipv4/conf/*/forwarding ipv4/conf/*/src_valid_mark ipv6/conf/*/forwarding' 2>/dev/null

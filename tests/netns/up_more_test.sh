@@ -287,6 +287,48 @@ s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("", 7401)); s.send
 	is "nothing is left then" "$(diff "$TMP/state" "$TMP/after")" ""
 }
 
+guard_text() { in_host nft -s list table inet weir_guard | perl -0pe 's/\t\telements = \{[^}]*\}\n//g'; }
+
+# a connection from outside that is not steered, and goes on by what the guard remembers of it
+remembered() {
+	local conf=$TMP/weir.conf
+	printf 'user = %s\nno-bpf\n' $ALICE >"$conf"
+	UP_CONFIG="--config $conf" up_start || return
+	start_ready "$TMP/tcp.log" in_host setpriv --reuid $ALICE --regid $ALICE --clear-groups /usr/bin/python3 -uc '
+import socket
+s = socket.socket(socket.AF_INET6); s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("::", 7402)); s.listen(); print("ready")
+c = s.accept()[0]
+while d := c.recv(100): c.sendall(d)'
+	in_net timeout 20 /usr/bin/python3 - >"$TMP/inside" 2>&1 <<-'PY' &
+	import socket, time
+	s = socket.create_connection(("10.77.0.2", 7402)); s.settimeout(3)
+	for i in range(80):
+	    s.sendall(b"x"); assert s.recv(1) == b"x"; time.sleep(0.05)
+	print("went on")
+	PY
+	local pid=$!
+	sleep 0.5
+	printf 'user = %s\nuser = %s\nno-bpf\n' $ALICE $BOB >"$conf"
+	kill -HUP $UP_PID
+	wait_for 5 grep -q reloaded "$TMP/up.err"
+	is "a reload is taken" $? 0
+	like "and the new user selected" "$(echo_as $BOB 4 $PLAIN4)" "40 of 40"
+	in_host nft delete chain inet weir_guard guard
+	wait_for 5 grep -q "put back weir's" "$TMP/up.err"
+	is "a chain that somebody deletes is put back" $? 0
+	wait $pid
+	like "a connection from outside goes on meanwhile" "$(cat "$TMP/inside")" "went on"
+	guard_text >"$TMP/guard.renewed"
+	up_stop
+	UP_CONFIG="--config $conf" up_start || return
+	is "the guard is that of a new start" "$(diff "$TMP/guard.renewed" <(guard_text))" ""
+	up_stop
+	host_state >"$TMP/after"
+	is "nothing is left then" "$(diff "$TMP/state" "$TMP/after")" ""
+}
+
 killed() { # N: at random moments, any of its processes
 	local i victim left=0 n=${KILLS:-12}
 	for ((i = 0; i < n; i++)); do
@@ -327,7 +369,7 @@ counters_up
 mkdir -p "$TMP/run" && chmod 755 "$TMP"
 host_state >"$TMP/state"
 BPF=$("$WEIR" doctor 2>/dev/null | grep '^ok *BPF')
-for part in ${PARTS:-captured rp_filters reloaded narrow_owners udp_servers lockdown container firewalls killed vpn}; do
+for part in ${PARTS:-captured rp_filters reloaded narrow_owners udp_servers remembered lockdown container firewalls killed vpn}; do
 	$part
 done
 done_testing
