@@ -155,7 +155,13 @@ static void report_one(const struct weir_hook_ref *e, void (*fn)(void *ctx, cons
 void hook_chain_report(struct hook_chain *c, void (*fn)(void *ctx, const char *line), void *ctx)
 {
 	for (unsigned k = 0; k < c->n; k++)
-		report_one(c->hook[k], fn, ctx);
+		if (!c->hook[k]->hushed)
+			report_one(c->hook[k], fn, ctx);
+}
+
+void hook_chain_hush(struct hook_chain *c)
+{
+	c->hook[c->n - 1]->hushed = true;
 }
 
 /* --- flows by their number ------------------------------------------------------------- */

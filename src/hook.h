@@ -152,6 +152,8 @@ size_t hook_chain_bytes(const struct hook_chain *c);
 uint64_t hook_chain_calls(const struct hook_chain *c);
 /** hook_chain_refresh - ask each hook for its line */
 void hook_chain_refresh(struct hook_chain *c);
+/** hook_chain_hush - the hook added last reports nothing: nobody has asked for it */
+void hook_chain_hush(struct hook_chain *c);
 /** hook_chain_report - call @fn with one line for each hook that has something to say */
 void hook_chain_report(struct hook_chain *c, void (*fn)(void *ctx, const char *line), void *ctx);
 

@@ -69,6 +69,7 @@ struct weir_hook_ref {
 	bool loaded;
 	bool error_passes;  /* on-error=pass */
 	bool by_rule;	    /* gets only flows that hook_chain_pick() gives it */
+	bool hushed;	    /* says nothing at the end: nobody has asked for it */
 	struct expr *scope; /* owned: if=; NULL: all flows */
 	uint64_t budget;    /* ns */
 	uint64_t said;	    /* when the budget was last complained about */

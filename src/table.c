@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/util.h"
+#include "owner_bpf.h"
 
 #define MERGE_FROM  40
 #define ROWS_MAX    4096
@@ -40,7 +41,7 @@ struct table {
 	bool merging;
 	uint32_t bucket[BUCKETS];
 	uint64_t flows, up, down, unlisted, unknown, limited, programs;
-	uint8_t seen[OWNERS_MAX / 8];
+	uint8_t seen[2][OWNERS_MAX / 8]; /* those that the kernel noted have ids of their own */
 };
 
 /* --- words and numbers ---------------------------------------------------------------- */
@@ -304,13 +305,15 @@ static void start_merging(struct table *t)
 
 static void count_owner(struct table *t, const struct owner *o)
 {
-	uint32_t id = o ? o->id : 0;
+	const bool noted = o && o->id & OWNER_BPF_ID;
+	const uint32_t id = o ? o->id & ~OWNER_BPF_ID : 0;
+	uint8_t *seen = t->seen[noted];
 
 	if (!o)
 		t->unknown++;
-	if (!id || id >= OWNERS_MAX || t->seen[id / 8] & 1 << id % 8)
+	if (!o || !o->id || id >= OWNERS_MAX || seen[id / 8] & 1 << id % 8)
 		return;
-	t->seen[id / 8] |= (uint8_t)(1 << id % 8);
+	seen[id / 8] |= (uint8_t)(1 << id % 8);
 	t->programs++;
 }
 

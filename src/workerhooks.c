@@ -430,9 +430,12 @@ static int load_all(struct hook_chain *c, const struct config *cfg)
 {
 	char err[512];
 
-	if (needs_names(cfg) && hook_chain_add(c, "names", err, sizeof(err))) {
-		log_error("hook names: %s", err);
-		return -EINVAL;
+	if (needs_names(cfg)) {
+		if (hook_chain_add(c, "names", err, sizeof(err))) {
+			log_error("hook names: %s", err);
+			return -EINVAL;
+		}
+		hook_chain_hush(c);
 	}
 	for (unsigned i = 0; i < cfg->n_hooks; i++) {
 		int rc = hook_chain_add(c, cfg->hooks[i], err, sizeof(err));

@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/util.h"
 #include "expr.h"
+#include "owner_bpf.h"
 #include "sink.h"
 #include "table.h"
 #include "../lib/tap.h"
@@ -767,6 +768,16 @@ static void table_cases(void)
 
 	tap_ok(strstr(text, "0 flows of 0 programs") != NULL, "nothing seen: a summary only");
 	free(text);
+	table_add(t, &f, &o, NULL);
+	table_add(t, &f, &o, NULL);
+	o.id |= OWNER_BPF_ID;
+	table_add(t, &f, &o, NULL);
+	text = table_text(t, 80, 40);
+	tap_ok(strstr(text, "3 flows of 2 programs") != NULL,
+	       "programs are counted once, whoever noted them");
+	free(text);
+	table_free(t);
+	t = table_new();
 	str_copy(o.comm, sizeof(o.comm), "ev\x1b[2Jil");
 	table_add(t, &f, &o, "ev\x1b]il");
 	text = table_text(t, 80, 40);
