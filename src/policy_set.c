@@ -198,11 +198,14 @@ static int list_add(struct list *l, const char *s, size_t len)
 	return rc ? refused(&l->x, &l->m, rc, s, len) : 0;
 }
 
-/** is_address - quickly no for nearly all names */
+/** is_address - perhaps with a zone behind it; quickly no for nearly all names */
 static bool is_address(const char *s, size_t len)
 {
+	const char *zone = memchr(s, '%', len);
 	struct prefixset_range r;
 
+	if (zone)
+		len = (size_t)(zone - s);
 	if (!memchr(s, ':', len) && !(len && s[len - 1] >= '0' && s[len - 1] <= '9'))
 		return false;
 	return !memchr(s, '/', len) && !prefixset_parse(s, len, &r);

@@ -383,6 +383,7 @@ static void test_sets(void)
 	struct policy *p;
 
 	world_file("d/ads", "# comment\n127.0.0.1 localhost localhost.localdomain\n"
+			    "255.255.255.255 broadcasthost\nfe80::1%lo0 localhost\n"
 			    "0.0.0.0 ad.example Bad.Example # two\n0.0.0.0 0.0.0.0\n"
 			    "\t.tracker.example\r\n::1 ip6-loopback\n*.wild.example");
 	world_file("nets", "; spam\n10.0.0.0/8 ; SBL1\n2001:db8::/32, 192.0.2.1-192.0.2.9\n");
