@@ -46,6 +46,8 @@ int check_run(int argc, char **argv)
 	int rc;
 
 	for (int i = 1; i < argc; i++) {
+		if (!strncmp(argv[i], option, strlen(option)) && flow)
+			die(STATUS_WRONG, "--flow is given twice: put all fields into one");
 		if (!strcmp(argv[i], option) && i + 1 < argc)
 			flow = argv[++i];
 		else if (!strncmp(argv[i], option, strlen(option)) &&

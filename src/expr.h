@@ -154,10 +154,12 @@ typedef enum expr_known expr_get_fn(const void *subject, enum expr_field field, 
  * can be in it
  * @has: @v is as the subject gave it (a host name in any case, perhaps with a final dot), but for
  * an address, which has no zone
+ * @any: nothing is in it, so it goes with all fields
  */
 struct expr_set {
 	enum expr_type type;
 	bool (*has)(const struct expr_set *set, const struct expr_value *v);
+	bool any;
 };
 
 /**

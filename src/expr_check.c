@@ -58,6 +58,11 @@ static bool may_be_set(const struct expr_token *token)
 	       !memchr(token->s, ':', token->len);
 }
 
+static const char *const set_types[] = {[EXPR_NUMBER] = "numbers",
+					[EXPR_ADDR] = "addresses",
+					[EXPR_TEXT] = "texts",
+					[EXPR_HOSTNAME] = "host names"};
+
 static bool set_fits(enum expr_type set, enum expr_type field)
 {
 	return set == field || (set == EXPR_NUMBER && (field == EXPR_UID || field == EXPR_GID));
@@ -87,9 +92,10 @@ static int check_set(struct expr_build *b, enum expr_field f, struct expr_node *
 		return expr_fail(b, t, "no set is named %s", expr_shown(t));
 	if (!set)
 		return 0;
-	if (!set_fits(set->type, type))
-		return expr_fail(b, t, "set %s is of another type: %s is compared with %s",
-				 expr_shown(t), expr_field_name(f), expr_type_text(type));
+	if (!set->any && !set_fits(set->type, type))
+		return expr_fail(b, t, "set %s is of another type: of %s; %s is compared with %s",
+				 expr_shown(t), set_types[set->type], expr_field_name(f),
+				 expr_type_text(type));
 	*done = true;
 	n->kind = EXPR_N_SET;
 	n->text.set = set;

@@ -329,13 +329,20 @@ static int take_line(struct open_file *f, struct policy_line *l)
 	return rc;
 }
 
+size_t policy_mark(const char *text, size_t len)
+{
+	static const char mark[] = "\xef\xbb\xbf";
+	const size_t n = sizeof(mark) - 1;
+
+	return len >= n && !memcmp(text, mark, n) ? n : 0;
+}
+
 static int take_lines(struct open_file *f)
 {
-	struct policy_line l = {f->x.text, f->x.text + f->x.len, 1};
+	struct policy_line l = {f->x.text + policy_mark(f->x.text, f->x.len), f->x.text + f->x.len,
+				1};
 	int rc = 0;
 
-	if (f->x.len >= 3 && !memcmp(l.at, "\xef\xbb\xbf", 3))
-		l.at += 3; /* some editors mark UTF-8 so */
 	while (!rc && l.at < l.end) {
 		rc = take_line(f, &l);
 		while (!rc && l.at < l.end && *l.at != '\n')

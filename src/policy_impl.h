@@ -102,6 +102,8 @@ bool policy_word_is(const struct policy_word *w, const char *text);
 const char *policy_shown(const struct policy_word *w);
 /** policy_line_text - the line on one line, without blanks at its ends; the policy's; NULL */
 char *policy_line_text(struct policy *p, const struct policy_line *l);
+/** policy_mark - the length of the mark by which some editors say that a file is UTF-8, or 0 */
+size_t policy_mark(const char *text, size_t len);
 /** policy_is_blank - blanks between words; the end of a line is one where a line goes on */
 bool policy_is_blank(char c);
 
@@ -126,6 +128,9 @@ int policy_rule_condition(const struct policy_parse *x, const struct policy_line
 int policy_set_line(const struct policy_parse *x, struct policy_line *l);
 /** policy_set_open - let @set be the @image, if it is one of @type */
 bool policy_set_open(struct policy_set *set, enum expr_type type, const void *image, size_t size);
+/** policy_set_empty - nothing is in @set, nor was said of what type it is: it goes with all fields
+ */
+void policy_set_empty(struct policy_set *set);
 /** policy_path - @path as seen from the directory of the file @from; the policy's; NULL */
 char *policy_path(struct policy *p, const char *from, const char *path);
 

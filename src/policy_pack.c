@@ -21,6 +21,7 @@
 #define IMAGE_MAGIC 0x31454c5552574557ULL /* "WEWRULE1" */
 #define IMAGE_ALIGN 8
 #define NO_TEXT	    UINT32_MAX
+#define ANY_TYPE    UINT32_MAX /* of a set with nothing in it */
 #define TEXTS_ROOM  65536
 
 struct image_head {
@@ -137,7 +138,8 @@ static int pack_set(const struct policy_set *s, struct texts *t, struct image_se
 {
 	int rc;
 
-	*out = (struct image_set){.line = s->line, .size = s->size, .type = s->set.type};
+	*out = (struct image_set){
+		.line = s->line, .size = s->size, .type = s->set.any ? ANY_TYPE : s->set.type};
 	rc = text_add(t, s->name, &out->name);
 	if (!rc)
 		rc = text_add(t, s->path, &out->path);
@@ -263,6 +265,7 @@ static const char *text_at(const struct policy_unpacking *u, uint32_t at)
 
 static int unpack_set(struct policy_unpacking *u, const struct image_set *s)
 {
+	const uint64_t type = s->type == ANY_TYPE ? EXPR_HOSTNAME : s->type;
 	struct policy_set *set = policy_alloc(u->p, sizeof(*set));
 	const char *image = (const char *)u->head;
 
@@ -273,9 +276,11 @@ static int unpack_set(struct policy_unpacking *u, const struct image_set *s)
 	set->path = text_at(u, s->path);
 	set->line = s->line;
 	if (!set->name || !set->file || s->at % IMAGE_ALIGN || s->at > u->head->size ||
-	    s->size > u->head->size - s->at || s->type > EXPR_FLAGS ||
-	    !policy_set_open(set, (enum expr_type)s->type, image + s->at, s->size))
+	    s->size > u->head->size - s->at || type > EXPR_FLAGS ||
+	    !policy_set_open(set, (enum expr_type)type, image + s->at, s->size))
 		return -EINVAL;
+	if (s->type == ANY_TYPE)
+		policy_set_empty(set);
 	return policy_add_set(u->p, set);
 }
 

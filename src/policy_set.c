@@ -43,6 +43,19 @@ static bool has_number(const struct expr_set *set, const struct expr_value *v)
 	return numset_has(image_of(set), v->num);
 }
 
+static bool has_nothing(const struct expr_set *set, const struct expr_value *v)
+{
+	(void)set;
+	(void)v;
+	return false;
+}
+
+void policy_set_empty(struct policy_set *set)
+{
+	set->set.any = true;
+	set->set.has = has_nothing;
+}
+
 bool policy_set_open(struct policy_set *set, enum expr_type type, const void *image, size_t size)
 {
 	bool ok = type == EXPR_ADDR	? prefixset_check(image, size)
@@ -173,13 +186,19 @@ static int refused(const struct policy_parse *x, const struct maker *m, int rc, 
 struct list {
 	struct policy_parse x; /* of the list's own text */
 	struct maker m;
-	bool typed;
+	bool typed, nothing; /* nothing: no type was given, and no entry says one */
 	const struct hash_key *key;
 };
 
 static bool is_gap(char c)
 {
 	return policy_is_blank(c) || c == ',';
+}
+
+static int list_start(struct list *l, enum expr_type type)
+{
+	l->typed = true;
+	return maker_start(&l->m, type, l->key);
 }
 
 static int list_add(struct list *l, const char *s, size_t len)
@@ -190,8 +209,7 @@ static int list_add(struct list *l, const char *s, size_t len)
 	if (!l->typed) {
 		while (!could_be(types[i].type, s, len))
 			i++;
-		rc = maker_start(&l->m, types[i].type, l->key);
-		l->typed = true;
+		rc = list_start(l, types[i].type);
 	}
 	if (!rc)
 		rc = maker_add(&l->m, s, len);
@@ -246,6 +264,8 @@ static int list_words(struct list *l, const char *p, const char *end)
 	}
 	if (hosts)
 		p += len;
+	if (hosts && !l->typed) /* those of this host come first, and say no type */
+		rc = list_start(l, EXPR_HOSTNAME);
 	while (!rc && (len = next_word(&p, end))) {
 		if (!hosts || !is_local_name(p, len))
 			rc = list_add(l, p, len);
@@ -279,7 +299,8 @@ static int list_line(struct list *l, const char *p, const char *end)
 
 static int list_read(struct list *l)
 {
-	const char *p = l->x.text, *end = l->x.text + l->x.len;
+	const char *p = l->x.text + policy_mark(l->x.text, l->x.len);
+	const char *end = l->x.text + l->x.len;
 	int rc = 0;
 
 	while (!rc && p < end) {
@@ -289,8 +310,9 @@ static int list_read(struct list *l)
 		rc = list_line(l, p, nl);
 		p = nl + 1;
 	}
-	if (!rc && !l->typed) /* nothing in it: whatever it is asked for */
-		rc = maker_start(&l->m, EXPR_HOSTNAME, l->key);
+	l->nothing = !l->typed;
+	if (!rc && l->nothing) /* whatever it is asked for */
+		rc = list_start(l, EXPR_HOSTNAME);
 	return rc;
 }
 
@@ -313,14 +335,14 @@ static int set_from_file(const struct policy_parse *x, const struct policy_word 
 				   strerror(-rc));
 	l.x.path = set->path;
 	l.x.text = text;
-	if (type) {
-		rc = maker_start(&l.m, type->type, l.key);
-		l.typed = true;
-	}
+	if (type)
+		rc = list_start(&l, type->type);
 	if (!rc)
 		rc = list_read(&l);
 	if (!rc)
 		rc = maker_image(&l.m, set);
+	if (!rc && l.nothing)
+		policy_set_empty(set);
 	maker_free(&l.m);
 	free(text);
 	return rc;
@@ -338,9 +360,12 @@ struct elements {
 static int set_from_elements(const struct policy_parse *x, const struct elements *e,
 			     const struct type *type, struct policy_set *set)
 {
+	const bool nothing = !type && !e->n;
 	struct maker m;
 	int rc;
 
+	if (nothing)
+		type = type_of(EXPR_HOSTNAME);
 	for (size_t t = 0; !type; t++) {
 		uint32_t fit = 0;
 
@@ -358,6 +383,8 @@ static int set_from_elements(const struct policy_parse *x, const struct elements
 	}
 	if (!rc)
 		rc = maker_image(&m, set);
+	if (!rc && nothing)
+		policy_set_empty(set);
 	maker_free(&m);
 	return rc;
 }

@@ -33,8 +33,9 @@ static bool set_has(const struct expr_set *set, const struct expr_value *v)
 
 static const struct expr_set *find_set(void *ctx, const char *name, size_t len)
 {
-	static const struct expr_set sets[] = {
-		{EXPR_HOSTNAME, set_has}, {EXPR_NUMBER, set_has}, {EXPR_TEXT, set_has}};
+	static const struct expr_set sets[] = {{EXPR_HOSTNAME, set_has, false},
+					       {EXPR_NUMBER, set_has, false},
+					       {EXPR_TEXT, set_has, false}};
 
 	(void)ctx;
 	for (size_t i = 0; i < ARRAY_SIZE(sets); i++)

@@ -117,6 +117,9 @@ echo 'block if user == no-such-user' >user.rules
 check user.rules
 [[ $status = 2 && $out == user.rules:1:18:* ]]
 ok $? "no such user"
+check --flow uid=1 --flow dst.port=80 host.rules
+[[ $status = 2 && $out == 'weir: --flow is given twice'* ]]
+ok $? "two flows, of which only one would be looked at"
 check --flow 'uid=x' host.rules
 [[ $status = 2 && $out == 'weir: --flow: x: '* ]]
 ok $? "a flow that is none"

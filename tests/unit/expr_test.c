@@ -221,9 +221,9 @@ static const struct named {
 	const char *name;
 	struct expr_set set;
 } sets[] = {
-	{"ads", {EXPR_HOSTNAME, ads_has}}, {"tags", {EXPR_TEXT, slow_has}},
-	{"lan", {EXPR_ADDR, lan_has}},	   {"web", {EXPR_NUMBER, web_has}},
-	{"link", {EXPR_ADDR, link_has}},
+	{"ads", {EXPR_HOSTNAME, ads_has, false}}, {"tags", {EXPR_TEXT, slow_has, false}},
+	{"lan", {EXPR_ADDR, lan_has, false}},	  {"web", {EXPR_NUMBER, web_has, false}},
+	{"link", {EXPR_ADDR, link_has, false}},
 };
 
 static const struct expr_set *find_set(void *ctx, const char *name, size_t len)

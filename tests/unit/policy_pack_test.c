@@ -39,7 +39,7 @@ static struct policy *loaded(void)
 	struct policy *p;
 
 	world_file("nets", "10.0.0.0/8\n2001:db8::/32\n");
-	world_file("inner", "block if host in ads or tag == x\n");
+	world_file("inner", "set none = { }\nblock if host in ads or tag == x or uid in none\n");
 	p = world_load(rules);
 	if (!p) {
 		printf("# %s\n", world_err);
@@ -130,7 +130,7 @@ static void test_round(void)
 			 !same_text(a.path, b.path) || a.line != b.line || a.type != b.type ||
 			 a.entries != b.entries || a.size != b.size;
 	}
-	tap_ok(!wrong && policy_sets(q) == 4, "the same sets");
+	tap_ok(!wrong && policy_sets(q) == 5, "the same sets");
 	tap_is(different(p, q), 0, "the same judgements");
 	policy_free(p);
 	fd = packed(q);

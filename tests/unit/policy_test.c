@@ -441,6 +441,49 @@ static void test_sets(void)
 	       "a set waits for its field as any comparison");
 }
 
+/** set_type - the type of a list with @text in it, and how many entries; -1: refused */
+static int set_type(const char *text, unsigned *entries)
+{
+	struct policy_set_info info;
+	struct policy *p;
+
+	world_file("list", text);
+	p = world_load("set s = file list\n");
+	if (!p)
+		return -1;
+	policy_set_info(p, 0, &info);
+	*entries = info.entries;
+	policy_free(p);
+	return (int)info.type;
+}
+
+static void test_lists(void)
+{
+	unsigned n = 0;
+
+	tap_ok(set_type("127.0.0.1 localhost\n255.255.255.255 broadcasthost\n::1 ip6-localhost\n"
+			"fe80::1%lo0 localhost\nff00::0 ip6-localnet\n0.0.0.0 0.0.0.0\n\n"
+			"0.0.0.0 ads.example\n",
+			&n) == EXPR_HOSTNAME &&
+		       n == 1,
+	       "a hosts file with all that stands at the top of one");
+	tap_ok(set_type("\xef\xbb\xbf"
+			"ads.example\nb.example\n",
+			&n) == EXPR_HOSTNAME &&
+		       n == 2,
+	       "a list that begins with a mark of UTF-8");
+	tap_ok(set_type("\xef\xbb\xbf# ads\n10.0.0.1\n", &n) == EXPR_ADDR && n == 1,
+	       "... before a comment");
+	world_file("list", "# nothing now\n");
+	judge("set a = file list\nset b = { }\nblock if dst.ip in a or dst.port in b or host in a\n"
+	      "allow if not comm in b",
+	      "dst.ip=10.0.0.1 dst.port=80 host=a comm=b");
+	tap_ok(g.verdict == POLICY_ALLOW && g.rule == 2, "an empty set goes with all fields");
+	tap_ok(!world_load("set c = { } host\nblock if dst.port in c") &&
+		       strstr(world_err, "of host names; dst.port"),
+	       "... unless its type is stated");
+}
+
 /* --- explaining ----------------------------------------------------------------------------------
  */
 
@@ -581,6 +624,7 @@ int main(void)
 	test_collecting();
 	test_waiting();
 	test_sets();
+	test_lists();
 	test_explain();
 	test_explain_all();
 	test_no_memory();
