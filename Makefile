@@ -157,6 +157,7 @@ help:
 	@echo "make bench          against the direct path, pasta, slirp4netns (QUICK=1: short; root)"
 	@echo "make bench-owner    whose flow it was: 10,000 programs that end at once (QUICK=1: 800; root)"
 	@echo "make bench-up       what weir up costs those it does not select, and those it does (root)"
+	@echo "make bench-hooks    what each hook costs (QUICK=1: short; root)"
 	@echo "make bench-rules    sets of a million entries, ten thousand rules: load, match, judge"
 	@echo "make coverage       lines reached by unit and stack tests"
 	@echo "make install        program, man page, docs, under DESTDIR and PREFIX=$(PREFIX)"
@@ -194,6 +195,8 @@ bench-owner: $(B)/weir $(TOOLS)
 	$(Q)B=$(B) tests/bench/owner.sh
 bench-up: $(B)/weir $(TOOLS)
 	$(Q)B=$(B) tests/bench/up.sh
+bench-hooks: all $(TOOLS)
+	$(Q)B=$(B) tests/bench/hooks.sh
 bench-rules: $(B)/tests/bench/unit/rules_bench
 	$(Q)$<
 
@@ -247,7 +250,7 @@ install: all $(MAN)
 clean:
 	rm -rf build
 
-.PHONY: all help tools unit stack check check-mutants fuzz fuzz-short fuzzers bench bench-owner bench-up bench-rules lint lint-levels lint-symbols \
+.PHONY: all help tools unit stack check check-mutants fuzz fuzz-short fuzzers bench bench-owner bench-up bench-hooks bench-rules lint lint-levels lint-symbols \
 	lint-tidy lint-cppcheck format-check \
 	coverage man install clean
 .SECONDARY:

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # hooks.sh [NAME]... - what each hook costs: throughput and new connections with it, as a share of
-# what the same weir does without any. NAME: only these. The place is run.sh's; so are its variables
-# (QUICK, ROUNDS, SECS). The rounds go in turn, and the share is of the medians.
+# what the same weir does without any, and CPU seconds per GB, as a multiple. NAME: only these. The
+# place is run.sh's; so are its variables (QUICK, ROUNDS, SECS). The rounds go in turn, and shares are of
+# medians.
 set -u
 TOP=$(cd "$(dirname "$0")/../.." && pwd)
 OUT=${OUT:-$TOP/build/bench-hooks.md}
@@ -27,8 +28,8 @@ while read -r hook _; do rows+=" weir+$hook"; done <<<"$list"
 ROWS=$rows CELLS='^(up-1|down-1|crr)$' OUT=/dev/null bash "$TOP/tests/bench/run.sh" | tee "$OUT.raw"
 
 {
-	echo "| hook | TCP up | down | new connections | goal |"
-	echo "|---|---|---|---|---|"
+	echo "| hook | TCP up | down | CPU up | CPU down | new connections | goal |"
+	echo "|---|---|---|---|---|---|---|"
 	awk -v list="$list" '
 	function median(key,    n, v, i, j, t) {
 		n = split(values[key], v, " ")
@@ -51,7 +52,8 @@ ROWS=$rows CELLS='^(up-1|down-1|crr)$' OUT=/dev/null bash "$TOP/tests/bench/run.
 			down = share("down-1", h[1])
 			name = h[1]
 			sub(/=.*/, "", name)
-			printf "| %s | %.2f | %.2f | %.2f | %s of throughput: %s |\n", name, up, down,
+			printf "| %s | %.2f | %.2f | %.2f | %.2f | %.2f | %s of throughput: %s |\n",
+				name, up, down, share("cpu-up-1", h[1]), share("cpu-down-1", h[1]),
 				share("crr", h[1]), h[2], (up >= h[2] && down >= h[2] ? "met" : "missed")
 		}
 	}' "$OUT.raw"
