@@ -24,6 +24,7 @@
 #define SECRET	      32
 #define NUMBER_MAX    4
 #define DATAGRAMS_MAX 32    /* looked at before giving up: hellos take one to three */
+#define PACKETS_MAX   8	    /* Initials of a datagram: keys are made for each that fails */
 #define PACKET_MAX    16384 /* bytes of a packet that are looked at */
 #define FRAMES_MAX    1024  /* in a packet: padding counts as one */
 #define DATAGRAM_MIN  1200  /* the least that a client's first one has (RFC 9000, 14.1) */
@@ -443,13 +444,15 @@ enum names_step names_quic_feed(struct names_quic_lib *lib, struct names_quic *q
 	struct names_view v = {data, len};
 	bool initial = false;
 	struct packet p;
+	unsigned n = 0;
 	size_t size;
 
 	if (++q->datagrams > DATAGRAMS_MAX)
 		return NAMES_NOT;
-	while (take_packet(&v, &p)) {
+	while (n < PACKETS_MAX && take_packet(&v, &p)) {
 		if (p.type != PACKET_INITIAL)
 			continue;
+		n++;
 		initial = true;
 		if (!take_initial(lib, q, &p))
 			return NAMES_NOT;

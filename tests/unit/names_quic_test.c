@@ -212,6 +212,35 @@ static void test_coalesced(void)
 	       "several packets in a datagram");
 }
 
+/* as many as fit: each with an identifier of its own, so that keys would be made for all */
+static void test_many_packets(void)
+{
+	static uint8_t frames[FORGE_ROOM], datagram[FORGE_ROOM];
+	struct forge f = {FORGE_V1, cid, sizeof(cid), NULL, 0, 2, 0, 0};
+	struct forge noise = {FORGE_V1, other_cid, sizeof(other_cid), cid, 0, 2, 0, 0};
+	struct names_view msg;
+
+	large_hello(300);
+	for (unsigned between = 6; between <= 7; between++) {
+		size_t n, len = forge_crypto(frames, 0, hello, 200);
+
+		f.number = 0;
+		n = forge_initial(&f, frames, len, datagram);
+		for (unsigned i = 0; i < between; i++) {
+			n += forge_initial(&noise, (const uint8_t *)"\x01\x01\x01\x01", 4,
+					   datagram + n);
+			datagram[n - 1] ^= 1;
+		}
+		f.number++;
+		len = forge_crypto(frames, 200, hello + 200, hello_len - 200);
+		n += forge_initial(&f, frames, len, datagram + n);
+		begin();
+		tap_is(names_quic_feed(lib, &quic, datagram, n, &msg),
+		       between == 6 ? NAMES_FOUND : NAMES_MORE, "packet %u of a datagram is %s",
+		       between + 2, between == 6 ? "looked at" : "not");
+	}
+}
+
 static void test_early_data(void)
 {
 	static const uint8_t early[] = "\xd0\x00\x00\x00\x01\x01\x61\x00\x04zzzz";
@@ -345,6 +374,7 @@ int main(void)
 	test_three();
 	test_chaos();
 	test_coalesced();
+	test_many_packets();
 	test_early_data();
 	test_retry();
 	test_refused();
