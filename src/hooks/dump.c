@@ -125,6 +125,10 @@ static int dump_ready(void *state, const char **err)
 		*err = "it needs a directory: dump=DIRECTORY";
 		return -1;
 	}
+	if (strchr(s->dir, ' ')) { /* see paths of weir/hook.h: nothing below it could be opened */
+		*err = "the name of its directory has a blank in it";
+		return -1;
+	}
 	if (!access(s->dir, W_OK | X_OK))
 		return 0;
 	snprintf(s->err, sizeof(s->err), "%.150s: %s", s->dir, strerror(errno));
@@ -243,6 +247,7 @@ static void put(struct dump_state *s, struct weir_flow *f, struct dump_side *sid
 	iov[1].iov_len = all - iov[0].iov_len;
 	if (!all)
 		return;
+	errno = 0;
 	if (!write_all(side->fd, iov, 2, all)) {
 		failed(s, f, side, errno ? errno : ENOSPC);
 		return;

@@ -101,16 +101,28 @@ static void hexlog_unload(void *state)
 	free(s);
 }
 
+/** put_name - a program's name, which the program chose: nothing that a terminal would obey */
+static void put_name(char *out, size_t size, const char *comm)
+{
+	size_t n = 0;
+
+	for (; *comm && n < size - 1; comm++)
+		out[n++] = (char)(*comm > ' ' && *comm < 0x7f ? *comm : '?');
+	out[n] = 0;
+}
+
 /** put_head - the line above the dump; returns its length */
 static size_t put_head(struct hexlog_state *s, struct weir_flow *f, enum weir_dir dir, size_t len)
 {
 	const struct weir_info *i = s->host->info(f);
-	int v6 = i->net.n_bytes == 16;
-	int n = snprintf(s->text, HEAD_TEXT, "id=%llu %.16s(%lld) %c %s%.64s%s:%u %zu bytes\n",
-			 (unsigned long long)i->id, i->owner->comm[0] ? i->owner->comm : "?",
-			 (long long)i->owner->pid, dir == WEIR_UP ? '>' : '<', v6 ? "[" : "",
-			 i->net.ip, v6 ? "]" : "", i->net.port, len);
+	int v6 = i->net.n_bytes == 16, n;
+	char name[17];
 
+	put_name(name, sizeof(name), i->owner->comm[0] ? i->owner->comm : "?");
+	n = snprintf(s->text, HEAD_TEXT, "id=%llu %s(%lld) %c %s%.64s%s:%u %zu bytes\n",
+		     (unsigned long long)i->id, name, (long long)i->owner->pid,
+		     dir == WEIR_UP ? '>' : '<', v6 ? "[" : "", i->net.ip, v6 ? "]" : "",
+		     i->net.port, len);
 	return n < HEAD_TEXT ? (size_t)n : HEAD_TEXT - 1;
 }
 

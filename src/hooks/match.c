@@ -77,6 +77,10 @@ static int match_config(void *state, const char *key, const char *value, const c
 		*err = "the name of its file is too long";
 		return -1;
 	}
+	if (strchr(value, ' ')) { /* see paths of weir/hook.h: it could not be read again */
+		*err = "the name of its file has a blank in it";
+		return -1;
+	}
 	memcpy(m->path, value, strlen(value) + 1);
 	return 0;
 }

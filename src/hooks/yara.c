@@ -171,6 +171,9 @@ static int yara_config(void *state, const char *key, const char *value, const ch
 	*err = "the name of its file is too long";
 	if (strlen(value) >= sizeof(y->path))
 		return -1;
+	*err = "the name of its file has a blank in it";
+	if (strchr(value, ' ')) /* see paths of weir/hook.h: it could not be read again */
+		return -1;
 	memcpy(y->path, value, strlen(value) + 1);
 	return 0;
 }

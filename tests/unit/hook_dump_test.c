@@ -171,11 +171,15 @@ static void test_datagrams(void)
 static void test_config(void)
 {
 	const char *none[] = {"dir=/nonexistent/dir", NULL}, *size[] = {"max=5x", NULL};
+	const char *blank[] = {"dir=/tmp /tmp", NULL};
 	struct hh h;
 	const char *err = hh_load(&h, HOOK, NULL, none);
 
 	tap_ok(err && strstr(err, "/nonexistent/dir: No such file"),
 	       "a directory that is not there");
+	hh_unload(&h);
+	err = hh_load(&h, HOOK, NULL, blank);
+	tap_ok(err && strstr(err, "blank"), "a directory whose files could not be asked for");
 	hh_unload(&h);
 	err = hh_load(&h, HOOK, NULL, size);
 	tap_ok(err && strstr(err, "max= and total="), "a size that is none");
