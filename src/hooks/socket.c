@@ -91,7 +91,10 @@ static int socket_config(void *state, const char *key, const char *value, const 
 
 	if (strcmp(key, "path") != 0)
 		return processor_config(&s->processor, key, value, err);
-	*err = "its path is too long for a socket";
+	*err = "a path with a blank cannot be asked for";
+	if (strchr(value, ' '))
+		return -1;
+	*err = "its path is too long";
 	return absolute_path(value, s->path, sizeof(s->path));
 }
 

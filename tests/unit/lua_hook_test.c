@@ -535,9 +535,12 @@ static void test_require(void)
 	stop(s);
 	tap_ok(!start("require 'missing'", NULL) && strstr(said, "t.lua:1: module \"missing\""),
 	       "one that is not there");
+	tap_ok(!start("require 'lib/two'", NULL) &&
+		       strstr(said, "this is not the name of a module"),
+	       "a path is no name");
 	tap_ok(!start("require 'bad'", NULL) && strstr(said, "bad.lua:3: "),
 	       "one that does not compile, with its line");
-	tap_ok(!start("\x1bLua", NULL), "no compiled code");
+	tap_ok(!start("\x1bLua", NULL) && strstr(said, "binary chunk"), "no compiled code");
 	tap_ok(!start("payload = 7", NULL) && strstr(said, "payload is a number, not a function"),
 	       "an event that is not a function");
 }
@@ -647,6 +650,11 @@ static void test_memory_total(void)
 	tap_ok(n == WEIR_ERROR && i >= 5 && i < 8, "what a script keeps is limited, too (%d)", i);
 	fake_datagram(weir_builtin_lua, s, f, WEIR_UP, "x", 1);
 	tap_is(show(s, f, WEIR_UP, "x", false), 1, "and it goes on when it has freed some");
+	stop(s);
+	s = start("function payload() local s = ('x'):rep(3 << 20) end", "memory=2mb");
+	f = fake_flow(1);
+	open_flow(s, f);
+	tap_is(show(s, f, WEIR_UP, "x", false), WEIR_ERROR, "one call has a limit of its own");
 	stop(s);
 }
 

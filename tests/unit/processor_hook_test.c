@@ -280,6 +280,7 @@ static void test_payload_answers(void)
 		{"\"verdict\":\"replace\",\"data\":\"\\u0100\"", WEIR_ERROR, ""},
 		{"\"verdict\":\"pass\",\"data\":\"x\"", WEIR_ERROR, ""},
 		{"\"verdict\":7", WEIR_ERROR, ""},
+		{"\"verdict\":\"pass\",\"acept\":1", WEIR_ERROR, ""},
 		{"\"verdict\":\"pass\",\"inject\":[[\"left\",\"x\"]]", WEIR_ERROR, ""},
 		{"\"verdict\":\"pass\",\"close\":\"all\"", WEIR_ERROR, ""},
 		{"\"verdict\":\"pass\",\"event\":[\"x\"]", WEIR_ERROR, ""},
@@ -659,6 +660,8 @@ static void test_socket(void)
 	hook = weir_builtin_socket;
 	state = hook->load(&fake_host, NULL, &said);
 	tap_ok(hook->ready(state, &said) && strstr(said, "needs a socket"), "a socket is needed");
+	tap_ok(hook->config(state, "path", "/run/x y.sock", &said) && strstr(said, "blank"),
+	       "one that could not be asked for is refused");
 	hook->config(state, "path", "/run/x.sock", &said);
 	hook->ready(state, &said);
 	tap_ok(!strcmp(hook->paths(state), "/run/x.sock"), "its path may be opened");
