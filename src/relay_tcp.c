@@ -128,6 +128,20 @@ static void syn_again(struct relay *r, struct flow *f, const struct packet *p)
 
 /* --- ends ------------------------------------------------------------------------- */
 
+static struct relay_tcp_dials *dials_of(struct relay *r, const struct flow *f)
+{
+	return &r->tcp->dials[f->rec->app.port % RELAY_TCP_DIALS];
+}
+
+/** dial_answered - by whatever, or never any more: the next one may be on its way */
+static void dial_answered(struct relay *r, const struct flow *f)
+{
+	struct relay_tcp_dials *d = dials_of(r, f);
+
+	if (d->unanswered == relay_tcp_of(f))
+		d->unanswered = NULL;
+}
+
 static void unlink_from(struct relay_tcp_list *list, struct flow *f)
 {
 	struct flow **link = &list->first, *before = NULL;
@@ -144,6 +158,28 @@ static void unlink_from(struct relay_tcp_list *list, struct flow *f)
 	list->n--;
 }
 
+static void list_append(struct relay_tcp_list *list, struct flow *f)
+{
+	relay_tcp_of(f)->next = NULL;
+	if (list->last)
+		relay_tcp_of(list->last)->next = f;
+	else
+		list->first = f;
+	list->last = f;
+	list->n++;
+}
+
+static void dial_wait_over(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+
+	if (!rt->waiting)
+		return;
+	unlink_from(&dials_of(r, f)->waiting, f);
+	rt->waiting = false;
+	r->tcp->waiting--;
+}
+
 /** relay_tcp_end - the flow is over; sockets not closed by the caller end in order */
 void relay_tcp_end(struct relay *r, struct flow *f, enum flow_reason reason)
 {
@@ -154,6 +190,8 @@ void relay_tcp_end(struct relay *r, struct flow *f, enum flow_reason reason)
 		unlink_from(&r->tcp->ready, f);
 		unlink_from(&r->tcp->starved, f);
 	}
+	dial_wait_over(r, f);
+	dial_answered(r, f);
 	netsock_close(&rt->fd);
 	engine_free(rt->conn);
 	drop_syn(r, rt);
@@ -396,16 +434,57 @@ static void connect_result(struct relay *r, struct flow *f, int err)
 
 /* --- from outside ---------------------------------------------------------------------- */
 
+/*
+ * A burst of peers has been accepted here before the server could slow it down, and would arrive
+ * there at once. A server's kernel looks for room in its backlog when a SYN comes, and again at the
+ * end of the handshake; who comes then and finds it taken is forgotten, if the SYN was answered by
+ * a cookie, and a client that waits for a greeting waits for ever. So to each server one SYN at a
+ * time is on its way: then who finds room keeps it, and who finds none gets no answer, so that lwIP
+ * tries again later. That one does not hold up the others.
+ */
+#define DIAL_SOON (20 * NSEC_PER_MSEC) /* an answer comes at once or never */
+
+/** dial_now - open the program's side of @f */
+static void dial_now(struct relay *r, struct flow *f)
+{
+	struct relay_tcp *rt = relay_tcp_of(f);
+	struct relay_tcp_dials *d = dials_of(r, f);
+	int rc = engine_connect(&f->rec->app, &f->rec->net, flow_ref_pack(flow_ref(f)), &rt->conn);
+
+	if (rc) {
+		netsock_reset(&rt->fd);
+		relay_tcp_end(r, f, FLOW_ENDED_LIMIT);
+		return;
+	}
+	d->unanswered = rt;
+	d->since = r->now;
+}
+
+static bool dial_may(const struct relay *r, const struct relay_tcp_dials *d)
+{
+	return !d->unanswered || r->now - d->since >= DIAL_SOON;
+}
+
+/** dial_waiting - those whose turn it is */
+static void dial_waiting(struct relay *r, struct relay_tcp_dials *d)
+{
+	while (d->waiting.first && dial_may(r, d)) {
+		struct flow *f = d->waiting.first;
+
+		dial_wait_over(r, f);
+		dial_now(r, f);
+	}
+}
+
 /** dial - the owner of an inbound flow is known, hooks let it pass: open the program's side */
 static void dial(struct relay *r, struct flow *f)
 {
-	struct relay_tcp *rt = relay_tcp_of(f);
-	int rc = engine_connect(&f->rec->app, &f->rec->net, flow_ref_pack(flow_ref(f)), &rt->conn);
+	struct relay_tcp_dials *d = dials_of(r, f);
 
-	if (!rc)
-		return;
-	netsock_reset(&rt->fd);
-	relay_tcp_end(r, f, FLOW_ENDED_LIMIT);
+	list_append(&d->waiting, f);
+	relay_tcp_of(f)->waiting = true;
+	r->tcp->waiting++;
+	dial_waiting(r, d);
 }
 
 /** refused_inside - the program's kernel answered with a reset (or with silence) */
@@ -689,8 +768,11 @@ void relay_tcp_engine(struct relay *r, struct flow *f, unsigned ev)
 		return;
 	}
 	if (ev & ENGINE_EV_OPEN) {
-		if (f->rec->inbound)
+		if (f->rec->inbound) {
 			f->rec->connected = r->now;
+			dial_answered(r, f);
+			dial_waiting(r, dials_of(r, f));
+		}
 		flow_set_state(r->flows, f, FLOW_OPEN);
 		r->flow_opened(r->ctx, f);
 		judge_opened(r, f);
@@ -857,13 +939,7 @@ void relay_tcp_again(struct relay_tcp_list *list, struct flow *f)
 	if (rt->queued)
 		return;
 	rt->queued = true;
-	rt->next = NULL;
-	if (list->last)
-		relay_tcp_of(list->last)->next = f;
-	else
-		list->first = f;
-	list->last = f;
-	list->n++;
+	list_append(list, f);
 }
 
 /** resume_first - the first of @list has its turn; false when it is in a list again after that */
@@ -906,8 +982,15 @@ static void resume_starved(struct relay *r)
 			return;
 }
 
+static void dial_more(struct relay *r)
+{
+	for (unsigned i = 0; i < RELAY_TCP_DIALS && r->tcp->waiting; i++)
+		dial_waiting(r, &r->tcp->dials[i]);
+}
+
 bool relay_tcp_resume(struct relay *r)
 {
+	dial_more(r);
 	resume_all(r, &r->tcp->ready);
 	resume_starved(r);
 	return r->tcp->ready.first != NULL;
@@ -915,5 +998,6 @@ bool relay_tcp_resume(struct relay *r)
 
 void relay_tcp_tick(struct relay *r)
 {
+	dial_more(r);
 	resume_all(r, &r->tcp->starved);
 }

@@ -65,6 +65,7 @@ struct relay_tcp {
 	bool doomed : 1;    /* rules say reset: the handshake is made, and nothing else */
 	bool cut : 1;	    /* a quota is used up: what has passed is delivered, then it is reset */
 	bool early : 1;	    /* the SYN was answered before the network was asked */
+	bool waiting : 1;   /* inbound: in a list of struct relay_tcp_dials */
 };
 
 /* One recv() fills up to so many segments: fewer calls, and fewer ACKs to the peer. */
@@ -76,10 +77,25 @@ struct relay_tcp_list {
 	unsigned n;
 };
 
+/* Connections to servers are spread over so many lists, by port. */
+#define RELAY_TCP_DIALS 256
+
+/**
+ * struct relay_tcp_dials - connections to servers that lwIP opens, one after the other
+ * @unanswered: the last one, as long as the server's kernel has not answered; since @since
+ */
+struct relay_tcp_dials {
+	struct relay_tcp_list waiting;
+	const struct relay_tcp *unanswered;
+	uint64_t since;
+};
+
 /** struct relay_tcp_state - shared by all TCP flows of a worker */
 struct relay_tcp_state {
-	struct relay_tcp_list ready;	     /* had more to do than one turn allows */
-	struct relay_tcp_list starved;	     /* wait for memory that others have */
+	struct relay_tcp_list ready;   /* had more to do than one turn allows */
+	struct relay_tcp_list starved; /* wait for memory that others have */
+	struct relay_tcp_dials dials[RELAY_TCP_DIALS];
+	unsigned waiting;		     /* in all of them */
 	TAILQ_HEAD(, held_syn) half_open;    /* the one whose SYN came last is the last */
 	struct pktbuf *bufs[RELAY_TCP_BUFS]; /* owned: the next read's; NULL: take a fresh one */
 };

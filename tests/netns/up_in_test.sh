@@ -29,7 +29,7 @@ write_server() {
 	        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int("only6" in opts))
 	    if int(port):
 	        s.bind((addr, int(port)))
-	    s.listen(64)
+	    s.listen(5 if "short" in opts else 64)
 	    socks.append(s)
 	def one(c, a):
 	    try:
@@ -205,9 +205,16 @@ bulk() {
 	    print(hashlib.sha256(got).digest() == hashlib.sha256(data).digest(), len(got))
 	PY
 	)" "^True 52428800.True 52428800"
-	like "60 clients at once" "$(in_net timeout 60 $PY - $HOST4 <<-'PY'
+	server $ALICE short "::|8032"
+	is "300 clients at once, who wait for a greeting" "$(crowd 300 8031)" "300 True"
+	is "60, of a server with a backlog of 5" "$(crowd 60 8032)" "60 True"
+}
+
+crowd() { # N PORT: how many were greeted, and did all get an answer?
+	in_net timeout 60 $PY - $HOST4 "$@" <<-'PY'
 	import socket, sys
-	socks = [socket.create_connection((sys.argv[1], 8031), 10) for _ in range(60)]
+	addr, n, port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+	socks = [socket.create_connection((addr, port), 30) for _ in range(n)]
 	files = [s.makefile("rw") for s in socks]
 	seen = {tuple(f.readline().split()[:2]) for f in files}
 	for i, f in enumerate(files):
@@ -215,7 +222,6 @@ bulk() {
 	    f.flush()
 	print(len(seen), all(f.readline() == "%d\n" % i for i, f in enumerate(files)))
 	PY
-	)" "^60 True"
 }
 
 # sshd runs as the user nobody here, without a privilege to give up
@@ -298,6 +304,7 @@ narrowings() {
 	rm -f "$TMP/up.json"
 	narrowed "--to the client's network" yes $HOST4 --user $ALICE --to 10.78.0.0/16
 	narrowed "--to another one" no $HOST4 --user $ALICE --to 10.99.0.0/16
+	narrowed "--to another one, and another user" no $HOST4 --user $ALICE --to 10.99.0.0/16 --user $BOB
 	narrowed "--to of the other family" no $HOST6 --user $ALICE --to 10.78.0.0/16
 	narrowed "--except to=the client's" no $HOST4 --user $ALICE --except to=10.78.0.0/24
 	narrowed "--proto udp" no $HOST4 --user $ALICE --proto udp

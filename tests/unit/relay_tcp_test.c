@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "../lib/tap.h"
+#include "base/clock.h"
 #include "base/util.h"
 #include "owner.h"
 #include "fake_judge.h"
@@ -1370,6 +1371,47 @@ static void a_peer_that_leaves_early(void)
 	teardown("half-closed early");
 }
 
+/** a server's backlog has room for who asks alone, whatever the order in which others came */
+static void one_dial_at_a_time(void)
+{
+	struct relay_peer other = a_peer(7010);
+	struct flow *f[5];
+
+	setup();
+	for (uint16_t i = 0; i < 4; i++) {
+		f[i] = came_in((uint16_t)(7000 + i));
+		relay_tcp_owned(&r, f[i]);
+	}
+	tap_is(dials, 1, "four peers of one server: one is on its way");
+	other.app.port = 81;
+	relay_tcp_accepted(&r, &other, 99);
+	f[4] = flow_find(r.flows, IPPROTO_TCP, &other.app, &other.net);
+	relay_tcp_owned(&r, f[4]);
+	tap_is(dials, 2, "another server has its own");
+	conn.room = 1000;
+	relay_tcp_engine(&r, f[0], ENGINE_EV_OPEN);
+	tap_is(dials, 3, "the second goes when the first was answered");
+	r.now += 19 * NSEC_PER_MSEC;
+	relay_tcp_resume(&r);
+	tap_is(dials, 3, "the third waits for an answer to the second");
+	r.now += NSEC_PER_MSEC;
+	relay_tcp_resume(&r);
+	tap_is(dials, 4, "... but no longer than 20 ms");
+	relay_tcp_engine(&r, f[1], ENGINE_EV_OPEN);
+	tap_is(dials, 4, "whose answer came late holds up nobody, and lets nobody through");
+	relay_tcp_stop(&r, f[3]);
+	relay_tcp_stop(&r, f[2]);
+	r.now += 20 * NSEC_PER_MSEC;
+	relay_tcp_resume(&r);
+	tap_is(dials, 4, "who has gone while waiting is not dialled");
+	f[2] = came_in(7004);
+	relay_tcp_owned(&r, f[2]);
+	tap_is(dials, 5, "and one that ended unanswered is nobody's turn");
+	flow_each(r.flows, stop_one, NULL);
+	conn_live = false; /* all have shared it */
+	teardown("one at a time");
+}
+
 static void peers_get_half_of_the_table(void)
 {
 	unsigned n;
@@ -1404,6 +1446,7 @@ int main(void)
 	a_peer_comes_in();
 	a_refusal_inside_is_a_reset_outside();
 	a_peer_that_leaves_early();
+	one_dial_at_a_time();
 	peers_get_half_of_the_table();
 	a_client_is_no_resolver();
 	syn_waits_for_connect_and_owner();
