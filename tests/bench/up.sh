@@ -8,9 +8,13 @@
 #   narrowed    another user's TCP to one port and network, with exceptions
 #   selected    the client's own user is selected, with a counting hook
 #
+#   in-off, in-other, in-steered
+#               the other way round: the server is user 2003's, clients come from outside. No weir;
+#               somebody else is selected; the server's user is, and so they come by weir
+#
 # Namespaces "host" and "net" joined by veth; the client is user 2003 without rights, the worker 2990.
 # A figure is the median of ROUNDS; the cost is what is missing to "off". Connections go over 16
-# addresses. ROUNDS=5 SECS=3 OUT=build/bench-up.md
+# addresses. ROUNDS=5 SECS=3 OUT=build/bench-up.md ROWS="off selected" IN_ROWS="in-off in-steered"
 
 set -u
 TOP=$(cd "$(dirname "$0")/../.." && pwd)
@@ -19,7 +23,8 @@ case $B in /*) ;; *) B=$TOP/$B ;; esac
 ROUNDS=${ROUNDS:-5}
 SECS=${SECS:-3}
 OUT=${OUT:-$TOP/build/bench-up.md}
-ROWS=${ROWS:-off uidrange group narrowed selected}
+ROWS=${ROWS-off uidrange group narrowed selected}
+IN_ROWS=${IN_ROWS-in-off in-other in-steered}
 HOST=uh$$
 NET=un$$
 TMP=$(mktemp -d)
@@ -42,8 +47,10 @@ trap 'cleanup; rm -rf "$TMP"' EXIT
 trap 'exit 1' INT TERM
 
 in_host() { nsenter --net=/run/netns/$HOST "$@"; }
+in_net() { nsenter --net=/run/netns/$NET "$@"; }
+AS=(setpriv --reuid 2003 --regid 2003 --clear-groups)
 
-topology() {
+topology() { # ROW
 	local n i
 	ip netns add $HOST
 	ip netns add $NET
@@ -54,24 +61,34 @@ topology() {
 	done
 	ip -n $HOST addr add 10.111.0.2/24 dev eth0
 	ip -n $NET addr add 10.111.0.1/24 dev eth0
-	for ((i = 1; i <= 16; i++)); do ip -n $NET addr add 10.111.1.$i/32 dev eth0; done
+	for ((i = 1; i <= 16; i++)); do
+		ip -n $NET addr add 10.111.1.$i/32 dev eth0
+		ip -n $HOST addr add 10.111.2.$i/32 dev eth0
+	done
 	ip -n $HOST route add default via 10.111.0.1
-	nsenter --net=/run/netns/$NET "$TMP/stream" -s 5001 2>/dev/null &
-	nsenter --net=/run/netns/$NET "$TMP/echo" 6001 4 &
-	until in_host timeout 5 "$TMP/rr" -t 1 10.111.1.1 6001 >/dev/null 2>&1; do sleep 0.1; done
+	ip -n $NET route add 10.111.2.0/24 via 10.111.0.2
+	if [[ $1 = in-* ]]; then
+		in_host "${AS[@]}" "$TMP/stream" -s 5001 2>/dev/null &
+		in_host "${AS[@]}" "$TMP/echo" 6001 4 &
+		until in_net timeout 5 "$TMP/rr" -t 1 10.111.2.1 6001 >/dev/null 2>&1; do sleep 0.1; done
+	else
+		in_net "$TMP/stream" -s 5001 2>/dev/null &
+		in_net "$TMP/echo" 6001 4 &
+		until in_host timeout 5 "$TMP/rr" -t 1 10.111.1.1 6001 >/dev/null 2>&1; do sleep 0.1; done
+	fi
 }
 
 options() {
 	case $1 in
-	uidrange) echo "--user 2001" ;;
+	uidrange | in-other) echo "--user 2001" ;;
 	group) echo "--group 2001" ;;
 	narrowed) echo "--user 2001 --proto tcp --to 10.0.0.0/8 --port 443 --except to=10.9.0.0/16" ;;
-	selected) echo "--user 2003 --hook count" ;;
+	selected | in-steered) echo "--user 2003 --hook count" ;;
 	esac
 }
 
 start() { # ROW
-	[ "$1" != off ] || return 0
+	[ "${1#in-}" != off ] || return 0
 	# shellcheck disable=SC2046
 	nsenter --net=/run/netns/$HOST "$B/weir" up --no-config --quiet --runtime-dir "$TMP/run" \
 		--worker-user 2990 $(options "$1") >/dev/null 2>"$TMP/err" &
@@ -83,12 +100,13 @@ start() { # ROW
 }
 
 stop() { # ROW
-	[ "$1" != off ] || return 0
+	[ "${1#in-}" != off ] || return 0
 	kill $UP_PID
 	wait $UP_PID 2>/dev/null
 }
 
-client() { in_host setpriv --reuid 2003 --regid 2003 --clear-groups timeout $((SECS + 15)) "$@"; }
+client() { in_host "${AS[@]}" timeout $((SECS + 15)) "$@"; }
+outsider() { in_net timeout $((SECS + 15)) "$@"; }
 
 note() { # CELL ROW LINE FIELD
 	local v
@@ -97,15 +115,22 @@ note() { # CELL ROW LINE FIELD
 	[ -z "$v" ] || VALUES[$1\|$2]+="$v "
 }
 
+measure() { # ROW WHO SERVER
+	note crr "$1" "$($2 "$TMP/crr" -p 4 -a 16 -q 4 -t "$SECS" "$3" 6001)" rate
+	note up "$1" "$($2 "$TMP/stream" -t "$SECS" "$3" 5001)" gbps
+	note down "$1" "$($2 "$TMP/stream" -d -t "$SECS" "$3" 5001)" gbps
+	note rr "$1" "$($2 "$TMP/rr" -t "$SECS" "$3" 6001)" p50
+}
+
 round() {
 	local row
-	for row in $ROWS; do
-		topology
+	for row in $ROWS $IN_ROWS; do
+		topology "$row"
 		start "$row" || { cleanup; continue; }
-		note crr "$row" "$(client "$TMP/crr" -p 4 -a 16 -q 4 -t "$SECS" 10.111.1.1 6001)" rate
-		note up "$row" "$(client "$TMP/stream" -t "$SECS" 10.111.1.1 5001)" gbps
-		note down "$row" "$(client "$TMP/stream" -d -t "$SECS" 10.111.1.1 5001)" gbps
-		note rr "$row" "$(client "$TMP/rr" -t "$SECS" 10.111.1.1 6001)" p50
+		case $row in
+		in-*) measure "$row" outsider 10.111.2.1 ;;
+		*) measure "$row" client 10.111.1.1 ;;
+		esac
 		stop "$row"
 		cleanup
 	done
@@ -114,15 +139,16 @@ round() {
 median() { tr ' ' '\n' <<<"$1" | sed '/^$/d' | sort -n | awk '{ v[NR] = $1 } END { if (NR) print v[int((NR + 1) / 2)] }'; }
 
 table() {
-	local row cell
+	local row cell off=off
 	echo "Median of $ROUNDS rounds, $SECS s each. Kernel $(uname -r), $(nproc) cores, $(date +%F)."
 	echo
 	echo "| | connections/s | TCP up, Gbit/s | TCP down, Gbit/s | 1-byte round trip, us |"
 	echo "|---|---|---|---|---|"
-	for row in $ROWS; do
+	for row in $ROWS $IN_ROWS; do
+		[[ $row = in-* ]] && off=in-off
 		printf '| %s |' "$row"
 		for cell in crr up down rr; do
-			awk -v v="$(median "${VALUES[$cell|$row]-}")" -v o="$(median "${VALUES[$cell|off]-}")" \
+			awk -v v="$(median "${VALUES[$cell|$row]-}")" -v o="$(median "${VALUES[$cell|$off]-}")" \
 				'BEGIN { printf " %s (%.3f) |", v, o ? v / o : 0 }'
 		done
 		echo
