@@ -24,6 +24,7 @@
 #include "names_quic.h"
 
 #define ALPN_MAX    8	/* that are learnt: clients offer two or three */
+#define ALPN_LEN    40	/* longer ones are nobody's, and would take the room of other facts */
 #define PATH_LEARNT 511 /* bytes of it */
 
 struct names {
@@ -45,7 +46,7 @@ enum stage {
 };
 
 /**
- * struct names_flow - hangs on the flow, owned; buffers are freed AT_END
+ * struct names_flow - hangs on the flow, owned, until AT_END
  * @now, @now_dir: the payload that is being shown, borrowed
  */
 struct names_flow {
@@ -150,7 +151,8 @@ static void learn_hello(struct names_flow *nf, struct names_view msg, char trans
 		learn(nf, "ja4", ja4);
 	rest = h.alpn;
 	for (unsigned i = 0; i < ALPN_MAX && names_hello_alpn(&rest, alpn); i++)
-		learn(nf, "alpn", alpn);
+		if (strlen(alpn) <= ALPN_LEN)
+			learn(nf, "alpn", alpn);
 	if (h.ech)
 		nf->n->host->tag(nf->f, "ech");
 	if (nf->n->tls_events)
@@ -342,15 +344,33 @@ static void payload(struct names_flow *nf, const struct weir_payload *p)
 		finish(nf);
 }
 
+static void flow_free(void *data)
+{
+	struct names_flow *nf = data;
+
+	release(nf);
+	free(nf);
+}
+
+/* put_back - the end of a call: who is done with the flow keeps nothing of it */
+static void put_back(struct names_flow *nf)
+{
+	nf->now = (struct names_view){0};
+	if (nf->stage != AT_END)
+		return;
+	nf->n->host->set_data(nf->f, NULL, NULL);
+	flow_free(nf);
+}
+
 static int64_t names_payload(void *state, struct weir_flow *f, const struct weir_payload *p)
 {
 	struct names_flow *nf = ((struct names *)state)->host->data(f);
 
-	if (nf && nf->stage != AT_END) {
+	if (nf) {
 		nf->now = (struct names_view){p->data, p->len};
 		nf->now_dir = p->dir;
 		payload(nf, p);
-		nf->now = (struct names_view){0};
+		put_back(nf);
 	}
 	return (int64_t)p->len;
 }
@@ -413,25 +433,17 @@ static int names_datagram(void *state, struct weir_flow *f, const struct weir_da
 {
 	struct names_flow *nf = ((struct names *)state)->host->data(f);
 
-	if (nf && nf->stage != AT_END) {
+	if (nf) {
 		nf->now = (struct names_view){d->data, d->len};
 		nf->now_dir = d->dir;
 		datagram(nf, d);
-		nf->now = (struct names_view){0};
+		put_back(nf);
 	}
 	return WEIR_PASS;
 }
 
 /* --- life ---------------------------------------------------------------------------------------
  */
-
-static void flow_free(void *data)
-{
-	struct names_flow *nf = data;
-
-	release(nf);
-	free(nf);
-}
 
 static int names_open(void *state, struct weir_flow *f, const struct weir_info *info)
 {

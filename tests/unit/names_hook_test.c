@@ -242,6 +242,33 @@ static void test_streams(void)
 	text("nothing", "", "");
 }
 
+static void test_bounds(void)
+{
+	uint8_t msg[HELLO_ROOM], wire[HELLO_ROOM];
+	char alpn[200] = "2h2";
+	struct hello_spec spec = {
+		.version = 0x303, .extensions = (const uint16_t[]){16, HELLO_END}, .alpn = alpn};
+	struct weir_flow f;
+
+	restart(NULL);
+	alpn[3] = '0' + 41; /* hello_alpn() takes any character as a length */
+	memset(alpn + 4, 'a', 41);
+	alpn[45] = '0' + 40;
+	memset(alpn + 46, 'b', 40);
+	flow_begin(&f, IPPROTO_TCP, false);
+	give(&f, WEIR_UP, wire, hello_records(msg, hello_make(&spec, msg), 9999, wire), false);
+	tap_ok(strstr(f.text, "alpn=h2 alpn=bbb") != NULL && !strstr(f.text, "aaaa"),
+	       "protocols of more than 40 bytes are nobody's: %s", f.text);
+	tap_ok(!f.data, "nothing is kept of a flow that it is done with");
+	flow_end(&f);
+	for (unsigned i = 0; i < 9; i++)
+		memcpy(alpn + 2 * i, (char[]){'1', (char)('a' + i), 0}, 3);
+	flow_begin(&f, IPPROTO_TCP, false);
+	give(&f, WEIR_UP, wire, hello_records(msg, hello_make(&spec, msg), 9999, wire), false);
+	tap_ok(strstr(f.text, "alpn=h |.") != NULL, "eight of them are learnt: %s", f.text);
+	flow_end(&f);
+}
+
 static void test_directions(void)
 {
 	static const char request[] = "GET / HTTP/1.0\r\n\r\n";
@@ -535,6 +562,7 @@ int main(void)
 {
 	hook = weir_builtin_names;
 	test_streams();
+	test_bounds();
 	test_directions();
 	test_path();
 	test_http_events();
