@@ -41,7 +41,7 @@ static void test_known(void)
 		 "abcd",
 		 18, false, 1883},
 		{"sip", "REGISTER sip:example.org SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1\r\n\r\n",
-		 66, true, 5060},
+		 64, true, 5060},
 		{"", "hello world, this is no protocol", 32, false, 4000},
 	};
 
