@@ -266,7 +266,7 @@ static bool wants_payload(const struct weir_hook *hook, uint8_t proto)
 {
 	const unsigned kind = proto == IPPROTO_TCP ? WEIR_WANTS_PAYLOAD : WEIR_WANTS_DATAGRAMS;
 
-	if (hook->wants && !(hook->wants & kind))
+	if (!hook_wants(hook, kind))
 		return false;
 	return proto == IPPROTO_TCP ? hook->payload || hook->half_close : hook->datagram != NULL;
 }
@@ -275,7 +275,7 @@ static bool wants_payload(const struct weir_hook *hook, uint8_t proto)
 static bool takes(const struct weir_hook *hook, uint8_t proto)
 {
 	return hook->flow_open || hook->flow_close || wants_payload(hook, proto) ||
-	       (hook->name_learned && (hook->wants & WEIR_WANTS_NAMES));
+	       (hook->name_learned && hook_wants(hook, WEIR_WANTS_NAMES));
 }
 
 /** asks_now - hook @k is content with the flow: its payload is shown from now on */

@@ -168,7 +168,7 @@ void hook_call_learned(struct weir_flow *wf, const char *field, const char *valu
 	const struct hook_call call = {.of = wf};
 	struct span s;
 
-	if (!e->hook.name_learned)
+	if (!e->hook.name_learned || !hook_wants(&e->hook, WEIR_WANTS_NAMES))
 		return;
 	s = begin(wf, &call);
 	e->hook.name_learned(e->state, wf, field, value);
@@ -259,7 +259,7 @@ int hook_chain_listen(struct hook_chain *c, uint8_t proto, const struct addrport
 		const struct weir_hook_ref *e = c->hook[k];
 		const struct hook_call outer = c->call;
 
-		if (!e->hook.listen)
+		if (!e->hook.listen || !hook_wants(&e->hook, WEIR_WANTS_LISTENS))
 			continue;
 		c->call = (struct hook_call){.of = NULL};
 		verdict = e->hook.listen(e->state, &l);

@@ -192,6 +192,12 @@ void hook_wake(struct flow_hooks *h);
 void hook_decided(struct weir_flow *wf);
 /** hook_settle - after a change: is there a reason left to offer payload? */
 void hook_settle(struct flow_hooks *h);
+/** hook_wants - is it to be called for @what (one of WEIR_WANTS_*), if it has a callback? */
+static inline bool hook_wants(const struct weir_hook *hook, unsigned what)
+{
+	return !hook->wants || hook->wants & what;
+}
+
 /** hook_find_flow - one with state, or NULL */
 struct flow_hooks *hook_find_flow(struct hook_chain *c, uint64_t id);
 static inline bool hook_asks(const struct flow_hooks *h, unsigned k)

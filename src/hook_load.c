@@ -30,7 +30,7 @@ static int take_copy(const struct weir_hook *theirs, struct weir_hook *ours, cha
 	}
 	if (theirs->abi != WEIR_HOOK_ABI) {
 		snprintf(err, errsize, "it was built for ABI %u of hooks, this is %u", theirs->abi,
-			 WEIR_HOOK_ABI);
+			 (unsigned)WEIR_HOOK_ABI);
 		return -EINVAL;
 	}
 	memcpy(ours, theirs, MIN(theirs->size, sizeof(*ours)));

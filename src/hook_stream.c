@@ -8,6 +8,9 @@
 #include "base/log.h"
 #include "base/util.h"
 
+/* What a hook may hold of a flow when all together hold too much: a line, a head. */
+#define FAIR_SHARE 16384
+
 /* --- buffers ----------------------------------------------------------------------------- */
 
 /** buf_room - a place for @n more bytes behind what is there; 0 or -ENOMEM */
@@ -333,6 +336,22 @@ static bool waits(const struct flow_hooks *h, enum hook_dir dir)
 	return h->gated || pends(h, dir);
 }
 
+/** is_full - all flows keep what they may */
+static bool is_full(const struct hook_chain *c)
+{
+	return c->env.total && c->bytes >= c->env.total;
+}
+
+/** holds_too_much - and not because it waits: more bytes would only make it more */
+static bool holds_too_much(const struct flow_hooks *h, enum hook_dir dir)
+{
+	const struct hook_chain *c = h->chain;
+	const struct hook_line *line = h->side[dir].line;
+	const size_t held = line ? line->bytes - line->stage[c->n].len : 0;
+
+	return !waits(h, dir) && (held > c->env.limit || (held > FAIR_SHARE && is_full(c)));
+}
+
 /** run - all stages from hook @k on; 0, HOOK_BLOCK or HOOK_LIMIT */
 static int run(struct flow_hooks *h, enum hook_dir dir, unsigned k)
 {
@@ -344,7 +363,7 @@ static int run(struct flow_hooks *h, enum hook_dir dir, unsigned k)
 			return HOOK_BLOCK;
 	if (h->blocked)
 		return HOOK_BLOCK;
-	if (line && line->bytes - line->stage[c->n].len > c->env.limit && !waits(h, dir))
+	if (holds_too_much(h, dir))
 		return HOOK_LIMIT;
 	line_settle(h, dir);
 	return 0;
@@ -449,8 +468,10 @@ size_t hook_chain_room(const struct flow *f, enum hook_dir dir)
 		return 0;
 	limit = h->chain->env.limit;
 	free = line->bytes < limit ? limit - line->bytes : 0;
+	if (waits(h, dir))
+		return is_full(h->chain) ? 0 : free;
 	/* One byte more than a hook may hold: to know that it wants more. */
-	return free || waits(h, dir) ? free : 1;
+	return free ? free : 1;
 }
 
 size_t hook_chain_output(const struct flow *f, enum hook_dir dir, const uint8_t **data)

@@ -204,7 +204,7 @@ static void end_all(struct here *h)
 
 static _Noreturn void serve(struct here *h)
 {
-	struct message m;
+	struct message m = {.what = ENDED};
 	int rc = 1, fd;
 
 	while (rc > 0 || rc == -EAGAIN) {
@@ -307,7 +307,7 @@ void starter_stop(struct starter *s, uint32_t tag)
 
 int starter_ended(struct starter *s, uint32_t *tag, int *status)
 {
-	struct message m;
+	struct message m = {.what = ENDED};
 	int fd, rc = recv_message(s->fd, &m, &fd);
 
 	close_fd(&fd);

@@ -574,6 +574,31 @@ static void test_accounts(void)
 	end();
 }
 
+/** test_total - what all flows keep is bounded, too */
+static void test_total(void)
+{
+	const struct hook_env env = {.view = view, .limit = 100000, .total = 40000};
+	static char big[30001];
+	struct tool *t;
+
+	n_tools = 0;
+	c = hook_chain_new(&env);
+	rec = (struct flow_rec){.id = 9, .proto = IPPROTO_TCP, .state = FLOW_OPEN};
+	memset(big, 'x', sizeof(big) - 1);
+	t = add(NULL);
+	t->payload_says = 0;
+	hook_chain_open(c, &flow);
+	tap_is(pass(HOOK_UP, big), 0, "a hook holds 30,000 bytes");
+	tap_is(pass(HOOK_DOWN, big), HOOK_LIMIT, "but not twice, where all may keep 40,000");
+	hook_chain_close(c, &flow);
+	hook_chain_open(c, &flow);
+	pass(HOOK_UP, big);
+	t->payload_says = WEIR_PEND;
+	tap_is(pass(HOOK_DOWN, big), 0, "one that waits is not ended");
+	tap_is(hook_chain_room(&flow, HOOK_DOWN), 0, "it is given no more");
+	end();
+}
+
 static void test_abuse(void)
 {
 	struct tool *t;
@@ -632,5 +657,6 @@ int main(void)
 	test_info();
 	test_accounts();
 	test_abuse();
+	test_total();
 	return tap_done();
 }

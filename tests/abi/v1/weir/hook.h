@@ -242,8 +242,8 @@ struct weir_host {
 struct weir_hook {
 	size_t size;
 	unsigned abi;
-	const char *name; /* letters, digits, - */
-	unsigned wants; /* WEIR_WANTS_*; 0: payload and datagrams, where the callbacks are there */
+	const char *name;	 /* letters, digits, - */
+	unsigned wants;		 /* WEIR_WANTS_*; 0: whatever there is a callback for */
 	const char *help;	 /* one line */
 	const char *default_key; /* the key of a value without one: --hook lua=x.lua */
 
