@@ -13,10 +13,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/util.h"
 #include "policy_host.h"
 
-#define GOOD "+" /* what the child says when the memfd is complete */
+#define GOOD	      "+" /* what the child says when the memfd is complete */
+#define WARNINGS_SAID 10
 
 /* --- the child --------------------------------------------------------------------------- */
 
@@ -100,6 +102,24 @@ void ruleset_free(struct ruleset_use *u)
 	*u = (struct ruleset_use){.fd = -1};
 }
 
+static void warn(void *ctx, const char *text)
+{
+	unsigned *n = ctx;
+
+	if ((*n)++ < WARNINGS_SAID)
+		log_warn("%s", text);
+}
+
+/** say_warnings - of rules that are not wrong but can't be meant */
+static void say_warnings(const struct policy *p)
+{
+	unsigned n = 0;
+
+	policy_warnings(p, warn, &n);
+	if (n > WARNINGS_SAID)
+		log_warn("%u more warnings: see weir check", n - WARNINGS_SAID);
+}
+
 /** adopt - the child's memfd, which nobody can change any more (policy_unpack() looks) */
 static int adopt(struct ruleset_load *l, struct ruleset_use *u)
 {
@@ -115,6 +135,7 @@ static int adopt(struct ruleset_load *l, struct ruleset_use *u)
 	u->before = u->now;
 	u->now = p;
 	u->number++;
+	say_warnings(p);
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# weir check: what it says of rules and flows, and its exit status. Needs no namespace and no root.
+# weir check: what it says of rules and flows, and its exit status. Needs no root.
 TOP=$(cd "$(dirname "$0")/../.." && pwd)
 B=${B:-build/release}
 case $B in /*) ;; *) B=$TOP/$B ;; esac
@@ -94,6 +94,16 @@ printf 'allow\nblock if uid == 1\n' >late.rules
 check late.rules
 [[ $status = 0 && $out == *'WARNING: never reached: late.rules:1 always decides'*', 1 warning' ]]
 ok $? "a rule that is never reached: a warning"
+
+if out=$("$WEIR" run -q -- true 2>&1 </dev/null); then
+	out=$("$WEIR" run -q --rules late.rules -- true 2>&1 </dev/null)
+	[ "$out" = 'weir: late.rules:2: never reached: late.rules:1 always decides' ]
+	ok $? "... which weir run says as well"
+	{ echo allow; yes 'tag x' | head -n 15; } >many.rules
+	out=$("$WEIR" run -q --rules many.rules -- true 2>&1 </dev/null)
+	[[ $(wc -l <<<"$out") = 11 && $out == *'weir: 5 more warnings: see weir check' ]]
+	ok $? "... up to ten of them"
+fi
 
 printf 'allow if dst.port == 80\n\tblock if dst.port == web\n' >bad.rules
 check bad.rules
