@@ -140,6 +140,7 @@ sed 's/\balice\b/root/g' docs/weir-rules.5.scd | awk -v dir="$DIR" '
 	/^```/ { inside = !inside; if (inside) { n++; kind = "" } next }
 	inside && !kind { kind = /^\$ / ? "SHOWN" : !language ? "RULES" : /^[a-z]+.rules:/ ? "ERROR" : "EXPR" }
 	inside { print > (dir "/" kind "." n) }'
+sed -n '/^# build.rules/,/^```/{/^```/d; p}' README.md >"$DIR/RULES.readme"
 wrong=
 for f in "$DIR"/RULES.*; do
 	out=$(cd "$DIR" && "$WEIR" check "$f" 2>&1) || wrong+="$out"$'\n'
