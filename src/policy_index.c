@@ -31,6 +31,7 @@
 #define V6_LENGTHS  129
 #define BELOW	    255 /* in the place of a prefix's length: names below this one */
 #define LEVELS_MAX  4
+#define TESTS_MAX   32 /* of a rule that are looked at */
 
 /** struct list - of the indexes of rules, rising */
 struct list {
@@ -40,7 +41,7 @@ struct list {
 
 struct slot {
 	uint64_t hash;
-	struct list list; /* n 0: the slot is free */
+	struct list list; /* rules NULL: the slot is free */
 };
 
 /**
@@ -127,7 +128,7 @@ static unsigned length_slot(const struct addr *a, unsigned bits)
 
 /** struct key - one value that a rule's test allows */
 struct key {
-	uint64_t hash;
+	uint64_t hash, slot; /* slot: of the table at hand */
 	uint32_t rule, test, sharers;
 	uint16_t length; /* of an address: length_slot() */
 	uint8_t field;
@@ -201,12 +202,14 @@ static int keys_of_rule(struct making *m, uint32_t i)
 
 	m->rule = i;
 	m->test = 0;
-	for (unsigned k = 0; e && expr_required(e, k, &f, NULL, NULL) && !m->rc; k++, m->test++) {
+	for (unsigned k = 0; k < TESTS_MAX && e && expr_required(e, k, &f, NULL, NULL) && !m->rc;
+	     k++, m->test++) {
 		m->field = f;
 		if (m->fields & 1ULL << f)
 			expr_required(e, k, &f, key_add, m);
 	}
-	for (unsigned k = 0; e && expr_required_tail(e, k, &f, &tail) && !m->rc; k++, m->test++) {
+	for (unsigned k = 0; k < TESTS_MAX && e && expr_required_tail(e, k, &f, &tail) && !m->rc;
+	     k++, m->test++) {
 		m->field = f;
 		if (m->fields & 1ULL << f && expr_field_type(f) == EXPR_HOSTNAME)
 			key_below(m, &tail);
@@ -214,45 +217,44 @@ static int keys_of_rule(struct making *m, uint32_t i)
 	return m->rc;
 }
 
-static int by_hash(const void *va, const void *vb)
+/** slots_for - so many that at most half of them are used */
+static uint64_t slots_for(uint32_t n)
 {
-	const struct key *a = va, *b = vb;
+	uint64_t slots = 4;
 
-	if (a->hash != b->hash)
-		return a->hash < b->hash ? -1 : 1;
-	return a->rule < b->rule ? -1 : a->rule > b->rule;
+	while (slots < 2 * (uint64_t)n)
+		slots *= 2;
+	return slots;
 }
 
-static int by_rule(const void *va, const void *vb)
+/**
+ * count_sharers - how many keys are the same as each
+ *
+ * By a table: an index is made in one turn of the worker's loop, and sorting took most of that.
+ */
+static int count_sharers(struct making *m)
 {
-	const struct key *a = va, *b = vb;
+	const uint64_t slots = slots_for(m->n);
+	struct tally {
+		uint64_t hash;
+		uint32_t n;
+	} *t = calloc(slots, sizeof(*t));
 
-	if (a->rule != b->rule)
-		return a->rule < b->rule ? -1 : 1;
-	return a->test < b->test ? -1 : a->test > b->test;
-}
-
-/** sort_keys - qsort() wants an array even where there is nothing in it */
-static void sort_keys(struct making *m, int (*order)(const void *a, const void *b))
-{
-	if (m->n)
-		qsort(m->keys, m->n, sizeof(*m->keys), order);
-}
-
-/** count_sharers - how many keys are the same as each */
-static void count_sharers(struct making *m)
-{
-	uint32_t first = 0;
-
-	sort_keys(m, by_hash);
+	if (!t)
+		return -ENOMEM;
 	for (uint32_t i = 0; i < m->n; i++) {
-		if (i + 1 < m->n && m->keys[i + 1].hash == m->keys[first].hash)
-			continue;
-		for (uint32_t k = first; k <= i; k++)
-			m->keys[k].sharers = i + 1 - first;
-		first = i + 1;
+		uint64_t at = m->keys[i].hash & (slots - 1);
+
+		while (t[at].n && t[at].hash != m->keys[i].hash)
+			at = (at + 1) & (slots - 1);
+		t[at].hash = m->keys[i].hash;
+		t[at].n++;
+		m->keys[i].slot = at;
 	}
-	sort_keys(m, by_rule);
+	for (uint32_t i = 0; i < m->n; i++)
+		m->keys[i].sharers = t[m->keys[i].slot].n;
+	free(t);
+	return 0;
 }
 
 /** test_end - behind the keys of the test that starts at @i; *@worst: the most sharers of one */
@@ -308,34 +310,42 @@ static struct slot *find_slot(const struct policy_index *x, uint64_t hash)
 {
 	uint64_t i = hash & x->mask;
 
-	while (x->slots[i].list.n && x->slots[i].hash != hash)
+	while (x->slots[i].list.rules && x->slots[i].hash != hash)
 		i = (i + 1) & x->mask;
 	return &x->slots[i];
 }
 
-/** file_keys - the lists, and the table by which they are found */
+/** file_keys - the lists, and the table by which they are found; keys are in the rules' order */
 static int file_keys(struct making *m, struct policy_index *x)
 {
 	uint32_t *rules = policy_alloc(m->p, m->n * sizeof(*rules)), n = 0;
-	uint64_t slots = 4;
+	const uint64_t slots = slots_for(m->n);
 
-	while (slots < 2 * (uint64_t)m->n)
-		slots *= 2;
 	x->slots = policy_alloc(m->p, slots * sizeof(*x->slots));
 	x->mask = slots - 1;
 	if (!rules || !x->slots)
 		return -ENOMEM;
-	sort_keys(m, by_hash);
-	for (uint32_t i = 0; i < m->n; i++) {
-		const struct key *k = &m->keys[i];
-		struct slot *s = find_slot(x, k->hash);
+	for (uint32_t i = 0; i < m->n; i++) { /* how long each list is */
+		struct slot *s = find_slot(x, m->keys[i].hash);
 
-		if (s->list.n && rules[n - 1] == k->rule)
-			continue; /* the same value twice */
-		if (!s->list.n)
-			*s = (struct slot){k->hash, {&rules[n], 0}};
+		s->hash = m->keys[i].hash;
+		s->list.rules = rules;
 		s->list.n++;
-		rules[n++] = k->rule;
+		m->keys[i].slot = (uint64_t)(s - x->slots);
+	}
+	for (uint64_t i = 0; i < slots; i++) { /* where each one is */
+		struct list *l = &x->slots[i].list;
+
+		if (l->rules)
+			l->rules = rules + n;
+		n += l->n;
+		l->n = 0;
+	}
+	for (uint32_t i = 0; i < m->n; i++) {
+		struct list *l = &x->slots[m->keys[i].slot].list;
+
+		if (!l->n || l->rules[l->n - 1] != m->keys[i].rule) /* else the same value twice */
+			rules[l->rules - rules + l->n++] = m->keys[i].rule;
 	}
 	return 0;
 }
@@ -439,8 +449,9 @@ static int index_make(struct policy *p, uint64_t fields, const struct list *rule
 	weir_assert(level <= LEVELS_MAX);
 	for (uint32_t i = 0; i < rules->n && !rc; i++)
 		rc = keys_of_rule(&m, rules->rules[i]);
+	if (!rc)
+		rc = count_sharers(&m);
 	if (!rc) {
-		count_sharers(&m);
 		keep_best(&m);
 		rc = file_all(&m, x, rules, level);
 	}
