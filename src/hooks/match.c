@@ -3,8 +3,9 @@
  * match: looks for many patterns at once in every payload, and blocks, replaces or reports.
  *
  * A pattern is found wherever it stands, also across the borders of chunks. The last bytes that may
- * be the beginning of one that must not pass (or must pass changed) are held until more has come,
- * and only those: a stream that has nothing to do with any pattern is never delayed.
+ * be the beginning of one that has to be replaced are held until more has come, but not longer than
+ * `hold`: they may also be the end of a request, behind which nothing comes until it is answered. A
+ * stream that has nothing to do with such a pattern is never delayed.
  *
  * Of what is replaced the leftmost place counts, and of several there the rule that stands first;
  * places do not overlap, and what was put in is not looked at again.
@@ -23,13 +24,30 @@
 
 #define FILE_MAX (64 << 20)
 
+#define HOLD_USED 20 /* ms */
+#define HOLD_MOST 60000
+
 struct match_state {
 	const struct weir_host *host;
 	struct weir_hook_ref *ref;
+	unsigned hold; /* ms */
 	char path[4096];
 	char err[512];
 	struct match_set *set;
 	uint64_t alerts, blocks, replaced, given_up;
+};
+
+/**
+ * struct match_wait - bytes of one direction that are held
+ * @timer: runs while they are; @from: their place; @over: they were held for long enough
+ */
+struct match_wait {
+	struct match_state *m;
+	struct weir_flow *f;
+	struct weir_timer *timer;
+	uint64_t from;
+	enum weir_dir dir;
+	bool over;
 };
 
 /** struct match_flow - per flow: a stream for each direction once it has payload */
@@ -39,6 +57,7 @@ struct match_flow {
 	struct match_stream *stream[2];
 	struct match_hit *later[2]; /* places found behind the bytes that could be accepted */
 	size_t n_later[2];
+	struct match_wait wait[2];
 	uint8_t *told[2]; /* bit for each rule whose alert was told; NULL: none was */
 };
 
@@ -62,15 +81,36 @@ static void *match_load(const struct weir_host *host, struct weir_hook_ref *ref,
 	}
 	m->host = host;
 	m->ref = ref;
+	m->hold = HOLD_USED;
 	return m;
+}
+
+/** set_hold - "20ms" or "1s" */
+static int set_hold(struct match_state *m, const char *value, const char **err)
+{
+	char *end;
+	unsigned long n = strtoul(value, &end, 10);
+
+	if (!strcmp(end, "s") && n <= HOLD_MOST / 1000)
+		n *= 1000;
+	else if (strcmp(end, "ms") != 0)
+		n = HOLD_MOST + 1;
+	if (*value < '0' || *value > '9' || n > HOLD_MOST) {
+		*err = "hold= takes a time up to 60s: 20ms, 1s";
+		return -1;
+	}
+	m->hold = (unsigned)n;
+	return 0;
 }
 
 static int match_config(void *state, const char *key, const char *value, const char **err)
 {
 	struct match_state *m = state;
 
+	if (!strcmp(key, "hold"))
+		return set_hold(m, value, err);
 	if (strcmp(key, "file") != 0) {
-		*err = "its only key is file=FILE";
+		*err = "its keys are file=FILE and hold=TIME";
 		return -1;
 	}
 	if (strlen(value) >= sizeof(m->path)) {
@@ -204,6 +244,8 @@ static void free_flow(void *data)
 	struct match_flow *mf = data;
 
 	for (int d = 0; d < 2; d++) {
+		if (mf->wait[d].timer)
+			mf->m->host->timer_stop(mf->wait[d].timer);
 		match_stream_free(mf->stream[d]);
 		free(mf->later[d]);
 		free(mf->told[d]);
@@ -222,6 +264,8 @@ static int match_open(void *state, struct weir_flow *f, const struct weir_info *
 		return WEIR_ERROR;
 	mf->m = m;
 	mf->set = match_set_get(m->set);
+	for (int d = 0; d < 2; d++)
+		mf->wait[d] = (struct match_wait){.m = m, .f = f, .dir = (enum weir_dir)d};
 	m->host->set_data(f, mf, free_flow);
 	return WEIR_PASS;
 }
@@ -296,6 +340,29 @@ static int replace(struct match_ctx *c, const struct match_set *set, const struc
 				   r->with, r->with_len);
 }
 
+static void held_enough(void *ctx)
+{
+	struct match_wait *w = ctx;
+
+	w->timer = NULL;
+	w->over = true;
+	w->m->host->resume(w->f, w->dir);
+}
+
+/** hold_from - bytes from @from on (UINT64_MAX: none) are held; false: no memory for that */
+static bool hold_from(struct match_wait *w, uint64_t from)
+{
+	if (w->timer && w->from == from)
+		return true;
+	if (w->timer)
+		w->m->host->timer_stop(w->timer);
+	w->timer = NULL;
+	w->from = from;
+	if (from != UINT64_MAX)
+		w->timer = w->m->host->timer(w->m->ref, w->m->hold, held_enough, w);
+	return w->timer || from == UINT64_MAX;
+}
+
 /**
  * edit_stream - replace what can be, and say how many bytes may go on; or WEIR_ERROR
  *
@@ -305,8 +372,8 @@ static int64_t edit_stream(struct match_ctx *c, struct match_flow *mf, const str
 			   struct match_found *found)
 {
 	struct match_stream *s = mf->stream[p->dir];
-	bool last = p->flags & WEIR_LAST;
-	size_t pos = 0, i = 0, hold = last ? p->len : match_stream_partial(s, p->data, p->len, 0);
+	const bool wait = !(p->flags & WEIR_LAST) && !mf->wait[p->dir].over && c->m->hold;
+	size_t pos = 0, i = 0, hold = wait ? match_stream_partial(s, p->data, p->len, 0) : p->len;
 
 	sort_hits(found);
 	for (; i < found->n; i++) {
@@ -322,6 +389,9 @@ static int64_t edit_stream(struct match_ctx *c, struct match_flow *mf, const str
 		if (pos > hold)
 			hold = match_stream_partial(s, p->data, p->len, pos);
 	}
+	mf->wait[p->dir].over = false;
+	if (!hold_from(&mf->wait[p->dir], hold < p->len ? p->offset + hold : UINT64_MAX))
+		return WEIR_ERROR;
 	found->n -= i;
 	if (found->n)
 		memmove(found->hits, found->hits + i, found->n * sizeof(found->hits[0]));

@@ -30,7 +30,7 @@ struct engine {
 	hs_database_t *stream, *block;
 };
 
-/** struct prefixes - literals to be replaced or blocked, in order, to find their beginnings */
+/** struct prefixes - literals to be replaced, in order, to find their beginnings */
 struct prefixes {
 	uint32_t *rule;
 	size_t n, longest;
@@ -382,7 +382,7 @@ static int build_prefixes(struct match_set *s)
 	for (size_t i = 0; i < s->rules.n; i++) {
 		struct match_rule *r = &s->rules.rule[i];
 
-		if (r->regex || r->action == MATCH_ALERT)
+		if (r->regex || r->action != MATCH_REPLACE)
 			continue;
 		if (r->nocase)
 			fold(r->pattern, r->len);

@@ -58,7 +58,7 @@ void match_stream_scan(struct match_stream *m, uint64_t offset, const uint8_t *d
 		       bool last, struct match_found *out);
 /**
  * match_stream_partial - from where on, at or behind @from, bytes at the end of @data may be the
- * start of a match that has to be replaced or blocked; @len: none
+ * start of a match that has to be replaced; @len: none
  *
  * For the bytes that match_stream_scan() has just looked at.
  */

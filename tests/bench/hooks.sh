@@ -11,6 +11,7 @@ OUT=${OUT:-$TOP/build/bench-hooks.md}
 # hook, and the share of throughput that is the goal; @DIR@: where run.sh puts scripts of this directory
 goals='count 0.95
 names 0.9
+match=@DIR@/patterns 0.6
 lua=@DIR@/pass.lua 0.5'
 
 selected() {

@@ -66,6 +66,19 @@ trap 'exit 1' INT TERM
 
 # --- place ---------------------------------------------------------------------------------------
 
+# patterns N: literals of 8 to 23 letters, the same in each run, to be blocked wherever they are
+patterns() {
+	awk -v n="$1" 'BEGIN {
+		srand(1)
+		for (i = 0; i < n; i++) {
+			s = ""
+			for (k = 8 + int(16 * rand()); k > 0; k--)
+				s = s sprintf("%c", 97 + int(26 * rand()))
+			print "block \"" s "\""
+		}
+	}'
+}
+
 topology() {
 	local n i
 	ip netns add $HOST
@@ -92,6 +105,8 @@ place() {
 	chmod 755 "$TMP"
 	cp "$B"/tests/bench/{stream,echo,rr,crr,udp,idle,tree} "$TOP"/tests/bench/*.lua "$TMP/"
 	[ ! -x "$B/weir" ] || cp "$B/weir" "$TMP/weir"
+	[ ! -d "$B/hooks" ] || cp -r "$B/hooks" "$TMP/hooks"
+	patterns 1000 >"$TMP/patterns"
 	[ -d /dev/net ] || mkdir /dev/net
 	mount -t tmpfs -o mode=755 none /dev/net
 	mknod -m 666 /dev/net/tun c 10 200

@@ -59,12 +59,21 @@ struct weir_flow {
 	int decided;
 };
 
+struct weir_timer {
+	void (*fn)(void *ctx);
+	void *ctx;
+	unsigned ms;
+};
+
+#define HH_TIMERS 8
+
 /** struct hh - the hook */
 struct hh {
 	const struct weir_hook *hook;
 	void *state;
 	struct weir_flow *flow; /* the one flow there is, for find() */
 	uint64_t now;
+	struct weir_timer timer[HH_TIMERS];
 	char log[4096];
 };
 
@@ -178,6 +187,43 @@ static uint64_t hh_clock(struct weir_hook_ref *hook)
 	return hh_now->now;
 }
 
+static struct weir_timer *hh_timer(struct weir_hook_ref *hook, unsigned ms, void (*fn)(void *ctx),
+				   void *ctx)
+{
+	(void)hook;
+	for (int i = 0; i < HH_TIMERS; i++) {
+		struct weir_timer *t = &hh_now->timer[i];
+
+		if (t->fn)
+			continue;
+		*t = (struct weir_timer){fn, ctx, ms};
+		return t;
+	}
+	return NULL;
+}
+
+static void hh_timer_stop(struct weir_timer *t)
+{
+	t->fn = NULL;
+}
+
+/** hh_fire - all timers are over; how many there were */
+static inline int hh_fire(struct hh *h)
+{
+	int n = 0;
+
+	hh_now = h;
+	for (int i = 0; i < HH_TIMERS; i++) {
+		struct weir_timer t = h->timer[i];
+
+		h->timer[i].fn = NULL;
+		if (t.fn)
+			t.fn(t.ctx);
+		n += t.fn != NULL;
+	}
+	return n;
+}
+
 static const struct weir_host hh_host = {
 	.size = sizeof(struct weir_host),
 	.abi = WEIR_HOOK_ABI,
@@ -197,6 +243,8 @@ static const struct weir_host hh_host = {
 	.event = hh_event,
 	.log = hh_log,
 	.now = hh_clock,
+	.timer = hh_timer,
+	.timer_stop = hh_timer_stop,
 };
 
 /**

@@ -185,6 +185,33 @@ static void test_not_held(void)
 	hh_unload(&h);
 }
 
+static void test_hold_time(void)
+{
+	struct weir_flow *f;
+	struct hh h;
+	int verdict;
+
+	load(&h, "replace \"secret\" with \"x\"\nreplace /ab+c/ with \"y\"");
+	f = hh_open(&h, &verdict);
+	tap_is(hh_offer(&h, f, WEIR_UP, "a s", 3, false), 2,
+	       "the end of a request may look like a beginning");
+	tap_is(h.timer[0].ms, 20, "it waits, but for 20 ms at most");
+	tap_is(hh_fire(&h), 1, "when they are over");
+	tap_ok(f->resumed[WEIR_UP], "it is asked for");
+	tap_is(hh_offer(&h, f, WEIR_UP, "", 0, false), 1, "and goes");
+	tap_is(hh_offer(&h, f, WEIR_UP, "ecret secret abbb", 17, false), 13,
+	       "what follows it is nothing");
+	tap_is(hh_fire(&h) + (int)hh_offer(&h, f, WEIR_UP, "", 0, false), 5,
+	       "a regex waits no longer");
+	tap_is(hh_offer(&h, f, WEIR_UP, "c abc", 5, false), 5, "than that");
+	tap_is(hh_fire(&h), 0, "no timer is left where nothing is held");
+	tap_ok(hh_text(f, WEIR_UP, "a secret x abbbc y"), "nothing is lost or doubled");
+	tap_is(hh_offer(&h, f, WEIR_DOWN, "se", 2, false), 0, "held");
+	hh_end(&h, f);
+	tap_is(hh_fire(&h), 0, "a flow's end takes its timer along");
+	hh_unload(&h);
+}
+
 static void test_directions(void)
 {
 	struct weir_flow *f;
@@ -461,11 +488,12 @@ int main(void)
 	test_every_border("replace \"Host\"i with \"H\"", "HOST host hOs", "H H hOs");
 	test_every_border("replace /[0-9]{3}-[0-9]{2}/ with \"#\"", "a 123-45 1234-567", "a # 1#7");
 	test_every_border("replace /(a)b\\1/ with \"x\"", "abab aba", "xb x");
-	test_block_border("block \"secret\"", "a secret b", "a ");
-	test_block_border("block \"SECRET\"i name s", "my secretX", "my ");
+	test_block_border("block \"secret\"", "a secret b", "a secre");
+	test_block_border("block \"SECRET\"i name s", "my secretX", "my secre");
 	test_block_border("block /k[0-9]+z/", "a k123z b", "a k123");
 	test_block_border("block /(x)\\1y/", "a xxy", "a ");
 	test_not_held();
+	test_hold_time();
 	test_directions();
 	test_datagrams();
 	test_alert_once("alert \"word\"");
