@@ -195,6 +195,7 @@ bench-owner: $(B)/weir $(TOOLS)
 	$(Q)B=$(B) tests/bench/owner.sh
 bench-up: $(B)/weir $(TOOLS)
 	$(Q)B=$(B) tests/bench/up.sh
+	$(Q)B=$(B) tests/bench/upcost.sh
 bench-hooks: all $(TOOLS)
 	$(Q)B=$(B) tests/bench/hooks.sh
 bench-rules: $(B)/tests/bench/unit/rules_bench

@@ -3,8 +3,11 @@
 # up.sh - what `weir up` costs those it does not select, and those it does; in one run, in turn.
 #
 #   off         no weir
+#   rule        no weir, but one policy rule that does nothing: what the first one of any kind costs
 #   uidrange    another user is selected, by policy rules
 #   group       another group is selected, by an nftables mark
+#   mark        another mark
+#   all         everybody but the client
 #   narrowed    another user's TCP to one port and network, with exceptions
 #   selected    the client's own user is selected, with a counting hook
 #
@@ -23,7 +26,7 @@ case $B in /*) ;; *) B=$TOP/$B ;; esac
 ROUNDS=${ROUNDS:-5}
 SECS=${SECS:-3}
 OUT=${OUT:-$TOP/build/bench-up.md}
-ROWS=${ROWS-off uidrange group narrowed selected}
+ROWS=${ROWS-off rule uidrange group mark all narrowed selected}
 IN_ROWS=${IN_ROWS-in-off in-other in-steered}
 HOST=uh$$
 NET=un$$
@@ -82,6 +85,8 @@ options() {
 	case $1 in
 	uidrange | in-other) echo "--user 2001" ;;
 	group) echo "--group 2001" ;;
+	mark) echo "--mark 0x77" ;;
+	all) echo "--all --except user=2003" ;;
 	narrowed) echo "--user 2001 --proto tcp --to 10.0.0.0/8 --port 443 --except to=10.9.0.0/16" ;;
 	selected | in-steered) echo "--user 2003 --hook count" ;;
 	esac
@@ -89,6 +94,7 @@ options() {
 
 start() { # ROW
 	[ "${1#in-}" != off ] || return 0
+	[ "$1" != rule ] || { ip -n $HOST rule add pref 1099 nop; ip -n $HOST -6 rule add pref 1099 nop; return; }
 	# shellcheck disable=SC2046
 	nsenter --net=/run/netns/$HOST "$B/weir" up --no-config --quiet --runtime-dir "$TMP/run" \
 		--worker-user 2990 $(options "$1") >/dev/null 2>"$TMP/err" &
@@ -100,7 +106,7 @@ start() { # ROW
 }
 
 stop() { # ROW
-	[ "${1#in-}" != off ] || return 0
+	case ${1#in-} in off | rule) return 0 ;; esac
 	kill $UP_PID
 	wait $UP_PID 2>/dev/null
 }
