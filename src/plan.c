@@ -795,6 +795,14 @@ static void put_unlike_ids(FILE *f, const char *key, const struct id_range *r, u
 			r[i].lo - 1);
 }
 
+/** put_except_users - those are excepted from the only selector */
+static void put_except_users(struct making *m, FILE *f, const struct selector *sel)
+{
+	for (unsigned i = 0; i < sel->n_excepts; i++)
+		if (sel->excepts[i].kind == EXCEPT_USER)
+			put_except(m, f, &sel->excepts[i]);
+}
+
 /** put_unlike_mark - return for other marks than that of the only selector; sockets keep theirs */
 static bool put_unlike_mark(struct making *m, FILE *f, which_fn *which)
 {
@@ -826,7 +834,11 @@ static bool put_others_return(struct making *m, FILE *f, which_fn *which)
 	n = ids_of(m, which, SELECT_GROUP, ids);
 	if (n)
 		put_unlike_ids(f, "skgid", ids, n);
-	return n || put_unlike_mark(m, f, which);
+	if (n || put_unlike_mark(m, f, which))
+		return true;
+	if (m->s->n == 1 && which(m, 0)) /* all, but for these */
+		put_except_users(m, f, &m->s->list[0]);
+	return false;
 }
 
 static const char *const tuple[] = {

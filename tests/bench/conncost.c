@@ -2,14 +2,15 @@
 /*
  * conncost: processor time of a connection, in several network namespaces, in turn.
  *
- *	conncost [-6] [-b BATCHES] [-u UID] NAME...
+ *	conncost [-6] [-s] [-b BATCHES] [-u UID] NAME...
  *
- * Namespaces bench-NAME-h and bench-NAME-n are a host and its peer, joined by eth0, as up.sh makes
- *them. One thread on one processor connects as UID in the host, accepts in the peer, sends a byte
- *each way and closes; the kernel does both ends' work inside of these calls. Batches of connections
- * take turns in random order, so that what else the machine does hits all alike; the clock is the
- * thread's own. Prints a line "NAME ns=N diff=N", medians over the batches, the second of the
- *difference to the first NAME in the same turn.
+ * Namespaces bench-NAME-h and bench-NAME-n are a host and its peer, joined by eth0, as upcost.sh
+ * makes them. One thread on one processor connects as UID in the host, accepts in the peer, sends a
+ *byte each way and closes; the kernel does both ends' work inside of these calls. Batches of
+ *connections take turns in random order, so that what else the machine does hits all alike; the
+ *clock is the thread's own. Prints a line "NAME ns=N diff=N", medians over the batches, the second
+ *of the difference to the first NAME in the same turn. With -s it is the time of 64 KiB sent over
+ *an open connection.
  */
 #include "bench.h"
 
@@ -27,11 +28,12 @@
 struct place {
 	const char *name;
 	int host_ns, listen_fd;
+	int up_fd, down_fd; /* of the open connection, with -s */
 	long ns[BATCHES_MAX], diff[BATCHES_MAX];
 };
 
 static struct place places[NAMES_MAX];
-static bool v6;
+static bool v6, stream;
 static uid_t uid = 2003;
 static unsigned next_address;
 
@@ -64,7 +66,7 @@ static int open_ns(const char *name, char end)
 static void place_open(struct place *p, const char *name)
 {
 	struct sockaddr_in6 at = {.sin6_family = AF_INET6, .sin6_port = htons(PORT)};
-	int ns = open_ns(name, 'n'), off = 0;
+	int ns = open_ns(name, 'n'), off = 0, on = 1;
 
 	p->name = name;
 	p->host_ns = open_ns(name, 'h');
@@ -72,6 +74,7 @@ static void place_open(struct place *p, const char *name)
 	p->listen_fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (p->listen_fd < 0 ||
 	    setsockopt(p->listen_fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) ||
+	    setsockopt(p->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
 	    bind(p->listen_fd, (struct sockaddr *)&at, sizeof(at)) || listen(p->listen_fd, 64))
 		fail("listen");
 	close(ns);
@@ -107,7 +110,26 @@ static void once(const struct place *p)
 	close(peer);
 }
 
-static long batch(const struct place *p)
+/** bulk - written as far as it goes, read until it is empty: one thread is both ends */
+static void bulk(struct place *p)
+{
+	static char data[65536];
+	size_t sent = 0, got = 0;
+
+	if (!p->up_fd) {
+		p->up_fd = connect_one();
+		p->down_fd = accept4(p->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	}
+	while (got < sizeof(data)) {
+		ssize_t n = send(p->up_fd, data + sent, sizeof(data) - sent, MSG_DONTWAIT);
+
+		sent += n > 0 ? (size_t)n : 0;
+		n = recv(p->down_fd, data, sizeof(data), MSG_DONTWAIT);
+		got += n > 0 ? (size_t)n : 0;
+	}
+}
+
+static long batch(struct place *p)
 {
 	long began;
 
@@ -116,7 +138,7 @@ static long batch(const struct place *p)
 		fail("seteuid");
 	began = thread_ns();
 	for (unsigned i = 0; i < CONNECTIONS; i++)
-		once(p);
+		stream ? bulk(p) : once(p);
 	began = thread_ns() - began;
 	if (seteuid(0))
 		fail("seteuid");
@@ -162,9 +184,11 @@ int main(int argc, char **argv)
 	cpu_set_t one;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "6b:u:")) != -1) {
+	while ((opt = getopt(argc, argv, "6sb:u:")) != -1) {
 		if (opt == '6')
 			v6 = true;
+		else if (opt == 's')
+			stream = true;
 		else if (opt == 'b')
 			batches = arg_unsigned(optarg);
 		else if (opt == 'u')

@@ -81,7 +81,7 @@ options() {
 
 start() { # ROW
 	if [ $1 = servers ]; then
-		nsenter --net=/run/netns/bench-$1-h setpriv --reuid 2001 --regid 2001 --clear-groups python3 -c '
+		nsenter --net=/run/netns/bench-$1-h setpriv --reuid 2001 --regid 2001 --clear-groups /usr/bin/python3 -c '
 import socket, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("", 5300)); time.sleep(600)' &
 		SERVER=$!
@@ -105,16 +105,16 @@ stop() {
 	UP_PID= SERVER=
 }
 
-measure() { # ROW FAMILY
-	"$B/tests/bench/conncost" $([ $2 = 4 ] || echo -6) -b "$BATCHES" off rule $1 |
+measure() { # ROW FAMILY: 4, 6, or s: 64 KiB over IPv4
+	"$B/tests/bench/conncost" $([ $2 = 4 ] || echo -$2) -b "$BATCHES" off rule $1 |
 		sed "s/^/$1 $2 /" | tee -a "$TMP/figures" | sed 's/^/  /'
 }
 
 table() {
 	echo "Medians over $ROUNDS times $BATCHES batches of 100. Kernel $(uname -r), $(date +%F)."
 	echo
-	echo "| not selected is who connects; weir selects by | IPv4, ns | of it beyond one rule | IPv6, ns |"
-	echo "|---|---|---|---|"
+	echo "| not selected is who connects; weir selects by | IPv4, ns | of it beyond one rule | IPv6, ns | 64 KiB over an open one, ns |"
+	echo "|---|---|---|---|---|"
 	python3 - "$TMP/figures" $ROWS <<-'PY'
 	import collections, statistics, sys
 	seen = collections.defaultdict(list)
@@ -124,14 +124,15 @@ table() {
 	def median(row, family, name, i):
 	    return statistics.median(x[i] for x in seen[row, family, name])
 	rule = {f: statistics.median(d for (r, g, n), v in seen.items() if g == f and n == "rule" for _, d in v) for f in "46"}
-	base = {f: statistics.median(d for (r, g, n), v in seen.items() if g == f and n == "off" for d, _ in v) for f in "46"}
-	print(f"| nothing: no weir | {base['4']:.0f} | | {base['6']:.0f} |")
-	print(f"| nothing: one rule that does nothing | +{rule['4']:.0f} ({100 * rule['4'] / base['4']:.1f} %) | | {rule['6']:+.0f} ({100 * rule['6'] / base['6']:.1f} %) |")
+	base = {f: statistics.median(d for (r, g, n), v in seen.items() if g == f and n == "off" for d, _ in v) for f in "46s"}
+	print(f"| nothing: no weir | {base['4']:.0f} | | {base['6']:.0f} | {base['s']:.0f} |")
+	print(f"| nothing: one rule that does nothing | +{rule['4']:.0f} ({100 * rule['4'] / base['4']:.1f} %) | | {rule['6']:+.0f} ({100 * rule['6'] / base['6']:.1f} %) | |")
 	for row in sys.argv[2:]:
 	    if (row, "4", row) not in seen: continue
 	    o4, o6 = median(row, "4", "off", 0), median(row, "6", "off", 0)
 	    d4, d6, r4 = median(row, "4", row, 1), median(row, "6", row, 1), median(row, "4", "rule", 1)
-	    print(f"| {row} | {d4:+.0f} ({100 * d4 / o4:.1f} %) | {d4 - r4:+.0f} ({100 * (d4 - r4) / (o4 + r4):.1f} %) | {d6:+.0f} ({100 * d6 / o6:.1f} %) |")
+	    os, ds = median(row, "s", "off", 0), median(row, "s", row, 1)
+	    print(f"| {row} | {d4:+.0f} ({100 * d4 / o4:.1f} %) | {d4 - r4:+.0f} ({100 * (d4 - r4) / (o4 + r4):.1f} %) | {d6:+.0f} ({100 * d6 / o6:.1f} %) | {ds:+.0f} ({100 * ds / os:.1f} %) |")
 	PY
 }
 
@@ -145,6 +146,7 @@ for ((r = 1; r <= ROUNDS; r++)); do
 		start $row || continue
 		measure $row 4
 		measure $row 6
+		measure $row s
 		stop
 	done
 done

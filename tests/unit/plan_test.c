@@ -415,6 +415,7 @@ static void test_cost(void)
 		{"--mark 7", "meta mark and 0xcfffffff != 0x00000007 return"},
 		{"--user 1 --user 3 --user 5 --user 7 --user 9",
 		 "meta skuid != { 1, 3, 5, 7, 9 } return"},
+		{"--all --except port=22 --except user=6", "meta skuid { 6 } return"},
 		{"--cgroup /a", "meta mark and 0x30000000 == 0 meta skuid != 4294967295 return"},
 		{"--user 5 --group staff --fail-open", "meta skuid != 5 return"},
 	};
