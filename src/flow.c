@@ -514,7 +514,7 @@ static void entry_free(struct flow_table *t, struct flow *f)
 	f->relay = NULL;
 	f->hookdata = NULL;
 	f->judged = NULL;
-	f->held = f->gated = f->metered = f->refused = false;
+	f->held = f->gated = f->silent = f->metered = f->refused = false;
 	f->hash_next = t->free_head;
 	t->free_head = f->index + 1;
 	t->used--;

@@ -153,6 +153,7 @@ struct flow {
 	struct judged *judged; /* owned: what the rules said; NULL: nothing worth to be kept */
 	bool held;	       /* waits for a decision: nothing passes */
 	bool gated;	       /* what the program sends waits for what it will tell */
+	bool silent;	       /* nobody has spoken yet: what the program sends will be gated */
 	bool metered;	       /* a quota counts its bytes */
 	bool refused;	       /* a datagram flow that is kept only to be refused */
 };

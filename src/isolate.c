@@ -292,7 +292,9 @@ static int allow_ioctls(scmp_filter_ctx ctx)
 
 static int allow_fcntls(scmp_filter_ctx ctx)
 {
-	static const unsigned cmd[] = {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC};
+	static const unsigned cmd[] = {
+		F_GETFD,	 F_SETFD,    F_GETFL, F_SETFL,
+		F_DUPFD_CLOEXEC, F_GET_SEALS}; /* the last one: of rules that are passed on */
 	int r = 0;
 
 	for (size_t i = 0; !r && i < ARRAY_SIZE(cmd); i++)

@@ -704,6 +704,15 @@ void judge_decide(struct relay *r, struct flow *f, enum flow_verdict verdict)
 	answer(r, f, verdict);
 }
 
+/** fall_silent - @f was not gated any more because nobody has said anything yet */
+static void fall_silent(struct flow *f)
+{
+	if (f->rec->reason != FLOW_ENDED_NOT || f->gated || f->held ||
+	    f->rec->up.bytes + f->rec->down.bytes)
+		return;
+	f->silent = true;
+}
+
 void judge_timeout(struct relay *r, struct flow *f)
 {
 	if (f->held && f->rec->by != FLOW_BY_HOOK) {
@@ -711,6 +720,7 @@ void judge_timeout(struct relay *r, struct flow *f)
 	} else if (f->gated) {
 		touch_learnt(r->judge, f)->done = 1;
 		judge_again(r, f);
+		fall_silent(f);
 	}
 }
 
@@ -969,23 +979,42 @@ static enum judge_say say_now(struct relay *r, struct flow *f)
 	return say;
 }
 
+/** gate_again - after a silence, in which it was judged without names, the client speaks first */
+static enum judge_say gate_again(struct relay *r, struct flow *f)
+{
+	f->gated = true;
+	touch_learnt(r->judge, f)->done = 0;
+	if (hook_chain_gate(r->hooks, f, false))
+		touch_learnt(r->judge, f)->done = 1;
+	return say_now(r, f);
+}
+
 enum judge_say judge_payload(struct relay *r, struct flow *f, enum hook_dir dir, size_t len,
 			     bool last)
 {
+	const bool client = from_client(f, dir);
 	struct judged *g;
 
-	(void)r;
-	if (!f->gated || (!len && !last))
+	if ((!f->gated && !f->silent) || (!len && !last))
 		return JUDGE_PASS;
+	if (f->silent) {
+		f->silent = false;
+		if (client && len && gate_again(r, f) != JUDGE_PASS)
+			return JUDGE_BLOCK;
+		if (!f->gated)
+			return JUDGE_PASS;
+	}
 	g = judged_of(f);
 	if (!g)
-		return JUDGE_PASS;
-	if (!from_client(f, dir)) { /* it speaks first: the client's names come too late */
+		return JUDGE_PASS; /* then the end of its first bytes is not seen: the gate stays */
+	if (!client) {		   /* it speaks first: the client's names come too late */
 		g->ended = true;
-	} else {
-		g->seen += (uint32_t)MIN(len, (size_t)GATE_BYTES);
-		g->ended |= last && g->seen; /* else the server may still say what it is */
+		return JUDGE_PASS;
 	}
+	if (!g->seen && f->deadline)
+		unhold(r, f); /* time does not run against who speaks slowly: else it would win */
+	g->seen += (uint32_t)MIN(len, (size_t)GATE_BYTES);
+	g->ended |= last && g->seen; /* else the server may still say what it is */
 	return JUDGE_PASS;
 }
 

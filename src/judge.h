@@ -10,8 +10,9 @@
  * A rule about what only the payload tells (a TLS name) lets the flow go on as far as it must to
  * learn it: the flow is *gated*. The gate lies in the hook chain, behind the hook that learns
  * names. What the client sends waits there until it is known, or known to be absent: the server
- * has spoken first, GATE_NS have passed since the handshake, or GATE_BYTES have come. Then the flow
- * is judged again.
+ * has spoken first, or GATE_BYTES have come. Then the flow is judged again. When nobody has said
+ * anything for GATE_NS after the handshake it is judged as well, as the client may wait for the
+ * server; should the client speak first after all, the gate is closed again.
  *
  * A flow that a rule `ask` decides is *held*: its SYN stays unanswered, datagrams wait in bounds,
  * until somebody has decided (judge_decide()) or the rule's time is over.

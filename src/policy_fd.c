@@ -8,7 +8,6 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "policy_impl.h"
@@ -44,13 +43,14 @@ static void unmap(void *map, size_t size)
 static int map_sealed(int fd, void **map, size_t *size)
 {
 	int seals = fcntl(fd, F_GET_SEALS);
-	struct stat st;
+	/* not fstat(): a C library may ask by path, which a worker's filter forbids */
+	off_t end = lseek(fd, 0, SEEK_END);
 
-	if (seals < 0 || fstat(fd, &st))
+	if (seals < 0 || end < 0)
 		return -errno;
-	if ((seals & SEALS) != SEALS || st.st_size <= 0)
+	if ((seals & SEALS) != SEALS || !end)
 		return -EPERM;
-	*size = (size_t)st.st_size;
+	*size = (size_t)end;
 	*map = mmap(NULL, *size, PROT_READ, MAP_SHARED, fd, 0);
 	return *map == MAP_FAILED ? -errno : 0;
 }

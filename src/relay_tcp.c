@@ -741,8 +741,6 @@ void relay_tcp_judged(struct relay *r, struct flow *f, enum judge_say say)
 		judged_syn(r, f, say);
 	else if (say != JUDGE_PASS && say != JUDGE_HOLD)
 		refuse_syn(r, f);
-	else if (say == JUDGE_PASS && rt->early && rt->fd < 0)
-		start_connect(r, f);
 	else if (say == JUDGE_PASS)
 		relay_tcp_woken(r, f);
 }
@@ -797,7 +795,14 @@ void relay_tcp_engine(struct relay *r, struct flow *f, unsigned ev)
 void relay_tcp_woken(struct relay *r, struct flow *f)
 {
 	struct relay_tcp *rt = relay_tcp_of(f);
-	int rc = hook_chain_run(f, HOOK_UP);
+	int rc;
+
+	if (rt->early && rt->fd < 0 && !f->gated && !f->held) {
+		start_connect(r, f);
+		if (!f->relay) /* there is no way */
+			return;
+	}
+	rc = hook_chain_run(f, HOOK_UP);
 
 	if (!rc)
 		rc = hook_chain_run(f, HOOK_DOWN);

@@ -65,7 +65,7 @@ static int offer_gated(struct relay *r, struct flow *f, enum hook_dir dir, const
 static int offer(struct relay *r, struct flow *f, enum hook_dir dir, const uint8_t *data,
 		 size_t len, bool last, struct hook_passed *out)
 {
-	if (f->gated)
+	if (f->gated || f->silent)
 		return offer_gated(r, f, dir, data, len, last, out);
 	if (!hook_direct(f))
 		return hook_chain_chunk(r->hooks, f, dir, data, len, last, out);

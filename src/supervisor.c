@@ -667,7 +667,6 @@ static int set_up(struct supervisor *s)
 {
 	int r;
 
-	s->n_caller_fds = fds_list(3, s->caller_fds, CALLER_FDS_MAX);
 	proctree_children(getpid(), &s->ours);
 	r = watch_signals(s);
 	if (!r)
@@ -724,6 +723,7 @@ int supervisor_run(const struct config *cfg)
 	static struct supervisor s;
 	char err[RULESET_ERR] = "";
 
+	s.n_caller_fds = fds_list(3, s.caller_fds, CALLER_FDS_MAX); /* before any of ours */
 	service_init(&s.service);
 	if (service_rules(&s.service, cfg->rules, err, sizeof(err))) {
 		log_error("--rules %s", err);

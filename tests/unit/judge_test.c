@@ -486,6 +486,22 @@ static void gate(void)
 	judge_timeout(&r, f);
 	tap_ok(told.judged == 1 && told.say == JUDGE_PASS && told.flow == f && !f->gated,
 	       "... says that there is no name");
+	tap_ok(judge_payload(&r, f, HOOK_UP, 50, false) == JUDGE_PASS && f->gated &&
+		       told.gate_closed && f->rec->verdict == FLOW_WAITS,
+	       "but when the client speaks first after all, its bytes wait");
+	r.now += NSEC_PER_SEC;
+	tap_ok(!f->deadline && f->gated, "for as long as it takes");
+	judge_learn(&r, f, "sni", "bad.example");
+	tap_is(judge_shown(&r, f), JUDGE_BLOCK, "and are judged");
+	over(f);
+
+	f = make(IPPROTO_TCP, 443, false);
+	owned(f);
+	r.now += 301 * NSEC_PER_MSEC;
+	timers_pop(r.timers, r.now);
+	judge_timeout(&r, f);
+	tap_ok(judge_payload(&r, f, HOOK_DOWN, 50, false) == JUDGE_PASS && !f->gated && !f->silent,
+	       "after a silence, too, a server that speaks first is heard");
 	over(f);
 
 	f = make(IPPROTO_TCP, 443, false);
