@@ -84,7 +84,7 @@ static int ask(struct flow_hooks *h, unsigned k, enum hook_dir dir, struct hook_
 		.data = d->data,
 		.len = d->len,
 	};
-	struct hook_buf out = {NULL};
+	struct hook_buf out = {.p = NULL};
 	int verdict = hook_call_datagram(&h->at[k], &wd);
 
 	if (verdict == HOOK_BLOCK)
@@ -180,7 +180,7 @@ static struct hook_held *held_edited(struct flow_hooks *h, enum hook_dir dir,
 static int push_on(struct flow_hooks *h, enum hook_dir dir, struct hook_held **held)
 {
 	struct hook_held *was = *held;
-	struct hook_buf scratch = {NULL};
+	struct hook_buf scratch = {.p = NULL};
 	struct hook_dgram d = was->d;
 	int verdict = walk(h, &was->stage, dir, &d, &scratch);
 

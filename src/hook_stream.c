@@ -60,7 +60,7 @@ void hook_buf_drop(struct hook_buf *b, size_t n)
 void hook_buf_free(struct hook_buf *b)
 {
 	free(b->p);
-	*b = (struct hook_buf){NULL};
+	*b = (struct hook_buf){.p = NULL};
 }
 
 /* --- the line of a direction ---------------------------------------------------------------- */
@@ -160,7 +160,7 @@ static void set_ended(struct flow_hooks *h, enum hook_dir dir, unsigned stage)
  */
 static int advance(struct hook_buf *from, struct hook_buf *to, size_t n)
 {
-	struct hook_buf rest = {NULL};
+	struct hook_buf rest = {.p = NULL};
 
 	if (!n)
 		return 0;

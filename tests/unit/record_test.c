@@ -65,7 +65,7 @@ static struct owner curl(void)
 			  .cmdline = "curl https://example.org",
 			  .cgroup = "/user.slice",
 			  .parents_len = 2,
-			  .parents = {{100, "bash"}, {1, "init"}}};
+			  .parents = {{.pid = 100, .comm = "bash"}, {.pid = 1, .comm = "init"}}};
 
 	return o;
 }
