@@ -102,6 +102,18 @@ struct {
 	__uint(max_entries, EVENTS_SIZE);
 } events SEC(".maps");
 
+/*
+ * Keys in listeners, by the lower bits of their port: most packets are for others, and one look
+ * here says so. What the other half sweeps out of the table stays counted, which costs a look-up.
+ */
+#define PORT_BITS 10
+__u32 by_port[1 << PORT_BITS];
+
+static __u32 *keys_at(__u32 port)
+{
+	return &by_port[port & ((1 << PORT_BITS) - 1)];
+}
+
 static const struct ib_settings *get_settings(void)
 {
 	__u32 zero = 0;
@@ -240,6 +252,7 @@ static void forget(__u64 id)
 		__sync_fetch_and_add(&l->dual, -1);
 	if (__sync_fetch_and_add(&l->n, -1) != 1)
 		return;
+	__sync_fetch_and_add(keys_at(was.at.port), -1);
 	tell(&was.at, IB_CLOSED, l->uid);
 	bpf_map_delete_elem(&listeners, &was.at);
 }
@@ -259,7 +272,10 @@ static int count(const struct ib_known *n, __u64 take, __u32 uid)
 	__sync_fetch_and_or(&l->take, take);
 	if (n->dual)
 		__sync_fetch_and_add(&l->dual, 1);
-	return __sync_fetch_and_add(&l->n, 1) == 0;
+	if (__sync_fetch_and_add(&l->n, 1))
+		return 0;
+	__sync_fetch_and_add(keys_at(n->at.port), 1);
+	return 1;
 }
 
 /* learn - @sk listens, and some selector takes it */
@@ -425,7 +441,7 @@ int inbound_steer(struct bpf_sk_lookup *ctx)
 	__u64 take;
 
 	if (!s || !s->on || ctx->ingress_ifindex <= DEV_LO || ctx->ingress_ifindex == s->tun ||
-	    ctx->protocol != IPPROTO_TCP)
+	    ctx->protocol != IPPROTO_TCP || !*keys_at(ctx->local_port))
 		return SK_PASS;
 	take = destination(ctx) & s->all;
 	if (!take || !(take & from(ctx)))
