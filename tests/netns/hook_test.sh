@@ -161,6 +161,18 @@ err=$(as root "$WEIR" run --publish 8099 --publish 8098 --hook "$TMP/tool.so=clo
 like "$err" "port 8099 is not served: a hook forbids it" "a hook forbids that somebody is let in"
 is "$(grep -c "is not served" <<<"$err")" 1 "and only there"
 
+# who gets a flow: by what is known of it, by its payload (the first bytes wait for it), and by rules
+for scope in 'dst.port == 8000 and comm == curl:thread' 'dst.port == 8001:needle' 'http.path == "/echo":thread' \
+	'http.path == "/other":needle'; do
+	got=$(hooked user "replace=needle:thread,if=${scope%:*}" curl -s http://$TO:8000/echo 2>/dev/null)
+	is "$got" "one ${scope##*:}" "if=${scope%:*}"
+done
+printf 'hook scissors if comm == curl and http.path == "/echo"\nallow\n' >"$TMP/rules"
+rules() { as user "$WEIR" run -q --rules "$TMP/rules" --host-loopback $TO --hook "$TMP/tool.so=name=scissors,replace=needle:thread" -- "$@"; }
+is "$(rules curl -s http://$TO:8000/echo)" "one thread" "a rule gives a flow to a hook"
+is "$(rules python3 -c "import urllib.request as u; print(u.urlopen('http://$TO:8000/echo').read().decode(), end='')")" "one needle" \
+	"and no other one"
+
 # relative to where weir was started
 got=$(cd "$TMP" && as user "$WEIR" run -q --host-loopback $TO --hook tool.so=replace=needle:thread -- curl -s http://$TO:8000/echo)
 is "$got" "one thread" "a path is relative to where weir was started"
