@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define MEMORY_DEFAULT (16u << 20)
 #define TOTAL_DEFAULT  (64u << 20)
@@ -495,6 +496,7 @@ static int hook_ready(void *state, const char **err)
 		*err = "needs a script: lua=FILE";
 		return -1;
 	}
+	tzset(); /* os.date() would read the zone's file when it is called first */
 	*err = "its path is too long";
 	if (absolute_path(s->dir, s->reach, sizeof(s->reach)))
 		return -1;

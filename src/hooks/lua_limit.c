@@ -126,10 +126,11 @@ void *limit_alloc(void *limit, void *ptr, size_t old, size_t size)
 		return NULL;
 	}
 	p = realloc(ptr, size);
-	if (!p && size > old)
-		return NULL;
-	m->used += size - old;
-	return p ? p : ptr; /* Lua counts on it that nothing fails to shrink */
+	if (!p && size <= old)
+		p = ptr; /* Lua counts on it that nothing fails to shrink */
+	if (p)
+		m->used += size - old;
+	return p;
 }
 
 static int raise_timeout(lua_State *L)

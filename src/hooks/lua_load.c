@@ -19,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define FILE_MAX_BYTES (4u << 20)
@@ -59,23 +58,26 @@ static void files_free(struct script_files *files)
 	}
 }
 
-/** read_text - all of @fd; 0 or -errno */
+/**
+ * read_text - all of @fd; 0 or -errno
+ *
+ * Its size by lseek(): what the C library makes of fstat() is a call that could name a file, and no
+ * worker may make it.
+ */
 static int read_text(int fd, char **text, size_t *len)
 {
-	struct stat st;
+	off_t size = lseek(fd, 0, SEEK_END);
 	ssize_t n = 0;
 
-	if (fstat(fd, &st))
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	if (st.st_size > FILE_MAX_BYTES)
+	if (size < 0 || lseek(fd, 0, SEEK_SET))
+		return size < 0 ? -errno : -EINVAL;
+	if (size > FILE_MAX_BYTES)
 		return -EFBIG;
-	*text = malloc((size_t)st.st_size + 1);
+	*text = malloc((size_t)size + 1);
 	if (!*text)
 		return -ENOMEM;
-	for (*len = 0; *len < (size_t)st.st_size; *len += (size_t)n) {
-		n = read(fd, *text + *len, (size_t)st.st_size - *len);
+	for (*len = 0; *len < (size_t)size; *len += (size_t)n) {
+		n = read(fd, *text + *len, (size_t)size - *len);
 		if (n <= 0)
 			break;
 	}
@@ -83,6 +85,7 @@ static int read_text(int fd, char **text, size_t *len)
 		return 0;
 	n = -errno;
 	free(*text);
+	*text = NULL;
 	return (int)n;
 }
 

@@ -53,7 +53,7 @@ void bytes_drop(struct bytes *b, size_t n)
 void bytes_free(struct bytes *b)
 {
 	free(b->p);
-	*b = (struct bytes){NULL};
+	*b = (struct bytes){.p = NULL};
 }
 
 /* --- pieces of a line ------------------------------------------------------------------------ */

@@ -164,6 +164,28 @@ script wrong.lua <<<'function payload( end'
 is "$(get "lua=$TMP/wrong.lua" /)" 'status 2' "a script that does not compile is refused"
 like "$(cat "$TMP/err")" 'wrong.lua:1: ' "... with the line"
 
+# A locked worker is killed by a system call that it may not make: whatever a script has, it may use.
+script all.lua <<'LUA'
+function datagram(flow, dir, data)
+	local t = {3, 1, 2}
+	table.sort(t)
+	local date = os.date("%Y-%m-%d", 86400) .. os.date("%c"):sub(1, 0)
+	assert(os.time() > 0 and os.clock() >= 0 and math.random() < 1 and utf8.len("x") == 1 and weir.now() > 0)
+	local co = coroutine.wrap(function() coroutine.yield(table.concat(t)) end)
+	flow:tag("seen")
+	assert(flow:event("script", {dir = dir, list = t}))
+	flow.state.text = string.format("%s %s", date, co())
+	weir.timer(50, function() flow:resume(dir) end)
+	if not flow.state[dir] then
+		flow.state[dir] = true
+		return "pend"
+	end
+	return "replace", flow.state.text
+end
+LUA
+is "$(hooked "lua=$TMP/all.lua" python3 "$TMP/udp.py"; cat "$TMP/err")" $'1970-01-02 123\nstatus 0' \
+	"a script may use all that it has"
+
 # --- read again ------------------------------------------------------------------------------------
 
 script again.lua <<<'function datagram(flow, dir, data) return "replace", data:gsub("needle", "first") end'
@@ -183,6 +205,7 @@ sleep 0.5 # the files are read in later turns
 rm -f "$TMP/go"
 wait $!
 is "$(cat "$TMP/out")" $'a first for me\na second for me\nstatus 0' "weir reload reads the script again, and a new module"
+is "$(cat "$TMP/err")" "" "... in the worker that there was"
 
 # --- processors --------------------------------------------------------------------------------------
 
