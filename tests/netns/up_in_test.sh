@@ -252,6 +252,19 @@ ssh_server() {
 	up_start --user $ALICE
 }
 
+# rules decide about connections that come in as about others; by owner, before the server sees one
+judged() {
+	not_up
+	server $ALICE - "::|8091" "::|8092"
+	printf '%s\n' "block if dir == in and uid == $ALICE and dst.port == 8092" >"$TMP/in.rules"
+	up_start --user $ALICE --rules "$TMP/in.rules" || return
+	like "a rule lets one port pass" "$(says $HOST4 8091)" "10.78.0.2"
+	like "... and blocks another" "$(says $HOST4 8092)" "ConnectionResetError|^[0-9]+ $"
+	check "... which is in the log" wait_for 5 logs_in \
+		"e['dest_port'] == 8092 and e['weir']['verdict'] == 'block' and o.get('uid') == $ALICE"
+	not_up
+}
+
 worker() { in_host "$WEIR" status --runtime-dir "$TMP/run" | sed -n 's/.*worker \([0-9]*\),.*/\1/p'; }
 
 deaths() {
@@ -349,7 +362,7 @@ mkdir -p "$TMP/run" && chmod 755 "$TMP"
 write_server
 host_state >"$TMP/state"
 [ -z "${ONLY-}" ] || up_start --user $ALICE
-for step in ${ONLY:-fidelity before_and_after kinds others bulk ssh_server deaths narrowings reloaded}; do
+for step in ${ONLY:-fidelity before_and_after kinds others bulk ssh_server deaths narrowings reloaded judged}; do
 	$step
 done
 not_up
