@@ -50,13 +50,6 @@ static _Noreturn void compile(const char *path, int pipe_fd, int mem_fd)
 
 /* --- the supervisor -------------------------------------------------------------------------- */
 
-static void forget(struct ruleset_load *l)
-{
-	close_fd(&l->pipe_fd);
-	close_fd(&l->mem_fd);
-	l->pid = 0;
-}
-
 int ruleset_load_start(struct ruleset_load *l, const char *path)
 {
 	int p[2];
@@ -80,7 +73,8 @@ int ruleset_load_start(struct ruleset_load *l, const char *path)
 	if (l->pid < 0) {
 		int rc = -errno;
 
-		forget(l);
+		l->pid = 0;
+		ruleset_load_cancel(l);
 		return rc;
 	}
 	return 0;
@@ -88,10 +82,12 @@ int ruleset_load_start(struct ruleset_load *l, const char *path)
 
 void ruleset_load_cancel(struct ruleset_load *l)
 {
-	if (l->pipe_fd < 0)
-		return;
-	kill(l->pid, SIGKILL);
-	forget(l);
+	if (l->pipe_fd >= 0 && l->pid > 0) /* no other process is meant */
+		kill(l->pid, SIGKILL);
+	policy_free(l->p);
+	l->p = NULL;
+	close_fd(&l->pipe_fd);
+	close_fd(&l->mem_fd);
 }
 
 void ruleset_free(struct ruleset_use *u)
@@ -120,26 +116,33 @@ static void say_warnings(const struct policy *p)
 		log_warn("%u more warnings: see weir check", n - WARNINGS_SAID);
 }
 
-/** adopt - the child's memfd, which nobody can change any more (policy_unpack() looks) */
-static int adopt(struct ruleset_load *l, struct ruleset_use *u)
+bool ruleset_adopt(struct ruleset_load *l, struct ruleset_use *u)
 {
-	struct policy *p = NULL;
-	int rc = policy_unpack(l->mem_fd, &p, l->text, sizeof(l->text));
-
-	if (rc)
-		return rc;
+	if (!l->p)
+		return false;
 	close_fd(&u->fd);
 	u->fd = l->mem_fd;
 	l->mem_fd = -1;
 	policy_free(u->before);
 	u->before = u->now;
-	u->now = p;
+	u->now = l->p;
+	l->p = NULL;
 	u->number++;
-	say_warnings(p);
-	return 0;
+	say_warnings(u->now);
+	return true;
 }
 
-int ruleset_load_read(struct ruleset_load *l, struct ruleset_use *u)
+/** take - the child's memfd, which nobody can change any more (policy_unpack() looks) */
+static int take(struct ruleset_load *l)
+{
+	int rc = policy_unpack(l->mem_fd, &l->p, l->text, sizeof(l->text));
+
+	if (rc && !strcmp(l->text, GOOD))
+		snprintf(l->text, sizeof(l->text), "the rules can't be used: %s", strerror(-rc));
+	return rc;
+}
+
+int ruleset_load_read(struct ruleset_load *l)
 {
 	ssize_t n;
 	int rc;
@@ -149,12 +152,12 @@ int ruleset_load_read(struct ruleset_load *l, struct ruleset_use *u)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return -EAGAIN;
 	l->text[l->len] = '\0';
-	rc = !strcmp(l->text, GOOD) ? adopt(l, u) : -EINVAL;
+	close_fd(&l->pipe_fd);
 	if (!l->len)
 		snprintf(l->text, sizeof(l->text), "the process that reads the rules was ended");
-	else if (rc && !strcmp(l->text, GOOD))
-		snprintf(l->text, sizeof(l->text), "the rules can't be used: %s", strerror(-rc));
-	forget(l);
+	rc = !strcmp(l->text, GOOD) ? take(l) : -EINVAL;
+	if (rc)
+		ruleset_load_cancel(l);
 	return rc;
 }
 
@@ -172,11 +175,13 @@ int ruleset_load_now(const char *path, struct ruleset_use *u, char *err, size_t 
 		struct pollfd p = {.fd = l.pipe_fd, .events = POLLIN};
 
 		poll(&p, 1, -1);
-		rc = ruleset_load_read(&l, u);
+		rc = ruleset_load_read(&l);
 	} while (rc == -EAGAIN);
 	waitpid(pid, NULL, 0);
 	if (rc)
 		str_copy(err, errsize, l.text);
+	else
+		ruleset_adopt(&l, u);
 	return rc;
 }
 

@@ -19,10 +19,12 @@
 /**
  * struct ruleset_load - a file that is being compiled
  * @pipe_fd: to be polled; -1: nothing is under way
+ * @p: owned; with @mem_fd what has come of it, until ruleset_adopt() or ruleset_load_cancel()
  */
 struct ruleset_load {
 	int pipe_fd, mem_fd;
 	pid_t pid;
+	struct policy *p;
 	size_t len;
 	char text[RULESET_ERR];
 };
@@ -45,10 +47,13 @@ int ruleset_load_start(struct ruleset_load *l, const char *path);
 /**
  * ruleset_load_read - the pipe is readable
  *
- * -EAGAIN: not done. 0: @u has the new rules. Else -errno, with the reason in l->text.
+ * -EAGAIN: not done. 0: the rules are good, and wait for ruleset_adopt(). Else -errno, with the
+ * reason in l->text.
  */
-int ruleset_load_read(struct ruleset_load *l, struct ruleset_use *u);
-/** ruleset_load_cancel - end the child, if there is one */
+int ruleset_load_read(struct ruleset_load *l);
+/** ruleset_adopt - @l's rules are those in force; false: there are none */
+bool ruleset_adopt(struct ruleset_load *l, struct ruleset_use *u);
+/** ruleset_load_cancel - end the child, if there is one; rules not adopted are forgotten */
 void ruleset_load_cancel(struct ruleset_load *l);
 /** ruleset_load_now - all of that, waiting for it: at the start, when nothing else can happen */
 int ruleset_load_now(const char *path, struct ruleset_use *u, char *err, size_t errsize);

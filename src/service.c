@@ -162,20 +162,26 @@ int service_reload(struct service *s, const char *path, uint32_t client)
 	return rc;
 }
 
-static void say_reload(const struct service *s, int rc)
+static void say_reload(const struct service *s, bool failed)
 {
 	char line[128];
 
 	snprintf(line, sizeof(line),
 		 "{\"event_type\":\"weir\",\"weir\":{\"event\":\"reload\",\"result\":\"%s\","
 		 "\"rules\":%u}}",
-		 rc ? "failed" : "done", s->rules.now ? policy_rules(s->rules.now) : 0);
+		 failed ? "failed" : "done", s->rules.now ? policy_rules(s->rules.now) : 0);
 	control_publish(s->control, UID_NONE, line);
+}
+
+void service_adopt(struct service *s)
+{
+	if (ruleset_adopt(&s->load, &s->rules))
+		workerctl_rules(s->worker);
 }
 
 static void read_load(struct service *s)
 {
-	int rc = ruleset_load_read(&s->load, &s->rules);
+	int rc = ruleset_load_read(&s->load);
 	const uint32_t asker = s->asker;
 	const char *answer;
 
@@ -183,7 +189,8 @@ static void read_load(struct service *s)
 		return;
 	s->asker = 0;
 	answer = s->reloaded(s->ctx, rc, s->load.text);
-	say_reload(s, rc);
+	ruleset_load_cancel(&s->load);
+	say_reload(s, !strncmp(answer, "error: ", 7));
 	if (asker)
 		control_finish(s->control, asker, answer);
 }

@@ -13,8 +13,9 @@
 
 /**
  * struct service - @control may be NULL; @worker, @record and @control are borrowed
- * @reloaded: what became of service_reload(): @rc 0: worker and service have the new rules, else
- *	-errno and the reason in @text. It returns what is answered to whoever asked
+ * @reloaded: what became of service_reload(): @rc 0: the rules are good, and in force after
+ *	service_adopt(), else -errno and the reason in @text. It returns what is answered to whoever
+ *	asked: "error: ..." or anything else
  */
 struct service {
 	struct control *control;
@@ -46,6 +47,8 @@ void service_event(void *ctx, enum judge_event what, const struct workerctl_flow
  * 0, or -errno: -EBUSY, or it could not be started.
  */
 int service_reload(struct service *s, const char *path, uint32_t client);
+/** service_adopt - in service.reloaded(): the new rules are in force, here and in the worker */
+void service_adopt(struct service *s);
 int service_fd(const struct service *s); /* to be polled for reading; -1: nothing to wait for */
 /** service_serve - @readable: of service_fd(); returns when to call again, 0: with the next event
  */

@@ -473,7 +473,7 @@ static const char *reloaded(void *ctx, int rc, const char *text)
 		snprintf(answer, sizeof(answer), "error: %s\n", text);
 		return answer;
 	}
-	workerctl_rules(s->worker);
+	service_adopt(&s->service);
 	workerctl_reload(s->worker);
 	log_note("%s: reloaded", s->cfg->rules);
 	return "reloaded\n";

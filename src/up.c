@@ -254,10 +254,10 @@ static const char *finish_reload(void *ctx, int rc, const char *text)
 	str_copy(err, sizeof(err), text);
 	if (!rc && u->phase == RUNNING)
 		rc = steer_wanted(u, err, sizeof(err));
-	if (!rc && u->next && u->next->base.rules)
-		workerctl_rules(u->worker);
-	if (!rc)
+	if (!rc) {
+		service_adopt(&u->service);
 		workerctl_reload(u->worker);
+	}
 	free_config(u->wanted);
 	u->wanted = NULL;
 	if (rc) {

@@ -198,11 +198,14 @@ static struct { /* the peer's side */
 	unsigned probes;
 } sock;
 
+static unsigned connects;
+
 int netsock_tcp_connect(struct netsock_set *s, const struct addrport *to, uint64_t token, int *fd)
 {
 	(void)s;
 	(void)to;
 	(void)token;
+	connects++;
 	*fd = sock.connect_rc == 0 || sock.connect_rc == -EINPROGRESS ? 99 : -1;
 	return sock.connect_rc;
 }
@@ -1246,6 +1249,161 @@ static void a_hook_may_block(void)
 	teardown("blocked");
 }
 
+/* --- rules --------------------------------------------------------------------------- */
+
+/** judged - a flow for which rules wait for the owner, and then say @say */
+static struct flow *judged(enum judge_say say)
+{
+	struct flow *f;
+
+	setup();
+	judge_fake.late = true;
+	judge_fake.say = say;
+	connects = 0;
+	f = connecting();
+	tap_ok(f && !connects, "the network is not asked before rules have spoken");
+	relay_tcp_owned(&r, f);
+	return f;
+}
+
+static void no_more_rules(const char *what)
+{
+	judge_fake.late = false;
+	judge_fake.say = JUDGE_PASS;
+	teardown(what);
+}
+
+static void rules_say_what_becomes_of_a_syn(void)
+{
+	struct flow *f = judged(JUDGE_PASS);
+	struct packet p;
+
+	tap_ok(connects == 1 && f->rec->state == FLOW_CONNECTING, "pass: now it is");
+	relay_tcp_net(&r, f, EPOLLOUT);
+	tap_is(accepts, 1, "... and the SYN answered");
+	relay_tcp_stop(&r, f);
+	no_more_rules("rules: pass");
+
+	judged(JUDGE_BLOCK);
+	tap_ok(!connects && resets_sent == 1 && why == FLOW_ENDED_BLOCKED,
+	       "block: a RST, nothing else");
+	no_more_rules("rules: block");
+
+	f = judged(JUDGE_DROP);
+	p = segment(TCPF_SYN, 1);
+	relay_tcp_packet(&r, &p, NULL);
+	tap_ok(!connects && !resets_sent && !ended && asked == 1 && find(&p) == f,
+	       "drop: silence, also to the same SYN again, which is no new flow");
+	r.now += 76 * 1000000000ULL;
+	tap_ok(timers_pop(r.timers, r.now) == f, "... for as long as a kernel tries");
+	relay_tcp_timeout(&r, f);
+	tap_is(why, FLOW_ENDED_BLOCKED, "... then it is over");
+	no_more_rules("rules: drop");
+
+	f = judged(JUDGE_RESET);
+	tap_ok(!connects && accepts == 1 && !ended,
+	       "reset: the handshake is made without the network");
+	relay_tcp_engine(&r, f, ENGINE_EV_OPEN);
+	tap_ok(conn.aborted && why == FLOW_ENDED_BLOCKED, "... and then reset");
+	no_more_rules("rules: reset");
+}
+
+static void held_flows_wait_for_an_answer(void)
+{
+	struct flow *f = judged(JUDGE_HOLD);
+
+	tap_ok(!connects && !resets_sent && !ended && f->rec->state == FLOW_OWNED, "held");
+	f->held = false;
+	relay_tcp_judged(&r, f, JUDGE_PASS);
+	tap_ok(connects == 1 && f->rec->state == FLOW_CONNECTING, "allowed");
+	relay_tcp_stop(&r, f);
+	no_more_rules("rules: held, allowed");
+
+	f = judged(JUDGE_HOLD);
+	f->held = false;
+	relay_tcp_judged(&r, f, JUDGE_BLOCK);
+	tap_ok(!connects && resets_sent == 1 && why == FLOW_ENDED_BLOCKED, "denied");
+	no_more_rules("rules: held, denied");
+
+	setup();
+	f = opened();
+	f->held = true;
+	conn.rx_len = 10;
+	relay_tcp_engine(&r, f, ENGINE_EV_DATA);
+	tap_is(sock.out_len, 0, "an open flow that is held keeps its bytes");
+	f->held = false;
+	relay_tcp_judged(&r, f, JUDGE_PASS);
+	tap_is(sock.out_len, 10, "... until it is let go");
+	relay_tcp_judged(&r, f, JUDGE_BLOCK);
+	tap_ok(conn.aborted && sock.reset && why == FLOW_ENDED_BLOCKED,
+	       "not allowed any more: reset");
+	teardown("rules: again");
+}
+
+static void a_quota_cuts_at_the_byte(void)
+{
+	struct flow *f;
+
+	setup();
+	f = opened();
+	f->metered = true;
+	judge_fake.allowance = 1500;
+	sock.in_len = 4000;
+	conn.room = 100000;
+	fake_unacked = 1500;
+	relay_tcp_net(&r, f, EPOLLIN);
+	tap_ok(conn.tx_len == 1500 && judge_fake.spent == 1500 && judge_fake.n_spent == 1 && !ended,
+	       "down: %zu of 4000 bytes pass", conn.tx_len);
+	r.now += 10000000;
+	tap_ok(timers_pop(r.timers, r.now) == f, "it is looked at");
+	relay_tcp_timeout(&r, f);
+	tap_is(ended, 0, "... not reset before they have arrived");
+	fake_unacked = 0;
+	r.now += 10000000;
+	timers_pop(r.timers, r.now);
+	relay_tcp_timeout(&r, f);
+	tap_ok(conn.aborted && sock.reset && why == FLOW_ENDED_BLOCKED, "... then it is");
+	teardown("quota down");
+
+	setup();
+	f = opened();
+	f->metered = true;
+	judge_fake.allowance = 700;
+	conn.rx_len = 3000;
+	fake_unsent = 1;
+	relay_tcp_engine(&r, f, ENGINE_EV_DATA);
+	tap_is(sock.out_len, 700, "up: 700 of 3000 bytes pass");
+	r.now += 6000000000ULL;
+	timers_pop(r.timers, r.now);
+	relay_tcp_timeout(&r, f);
+	tap_is(why, FLOW_ENDED_BLOCKED, "a peer that takes nothing is not waited for");
+	fake_unsent = 0;
+	judge_fake.allowance = SIZE_MAX;
+	teardown("quota up");
+}
+
+static void gated_bytes_are_seen_but_do_not_pass(void)
+{
+	struct flow *f;
+
+	setup();
+	add_picky();
+	f = opened();
+	f->gated = true;
+	hook_chain_gate(r.hooks, f, false);
+	conn.rx_len = 10;
+	relay_tcp_engine(&r, f, ENGINE_EV_DATA);
+	tap_ok(judge_fake.seen[HOOK_UP] == 10 && !sock.out_len,
+	       "rules are told of them, the peer is not");
+	judge_fake.shown = JUDGE_BLOCK;
+	conn.rx_len = 20;
+	relay_tcp_engine(&r, f, ENGINE_EV_DATA);
+	tap_ok(conn.aborted && sock.reset && !sock.out_len && why == FLOW_ENDED_BLOCKED,
+	       "what they tell may end it: nothing has passed");
+	judge_fake.shown = JUDGE_PASS;
+	teardown("gated");
+}
+
 /* --- from outside ------------------------------------------------------------------ */
 
 static struct relay_peer a_peer(uint16_t port)
@@ -1468,6 +1626,10 @@ int main(void)
 	what_a_hook_holds_is_bounded();
 	names_are_learnt_from_answers();
 	a_hook_may_block();
+	rules_say_what_becomes_of_a_syn();
+	held_flows_wait_for_an_answer();
+	a_quota_cuts_at_the_byte();
+	gated_bytes_are_seen_but_do_not_pass();
 	for (unsigned seed = 1; seed <= 20; seed++)
 		random_edits(seed);
 	a_hook_may_answer();

@@ -785,8 +785,53 @@ static void clients_are_bounded(void)
 	end(__func__);
 }
 
+/** rules_refuse - the flow stays, so that the next datagrams need no owner and no judgement */
+static void rules_refuse(void)
+{
+	struct flow *f;
+
+	begin();
+	judge_fake.say = JUDGE_BLOCK;
+	app_send(app, srv, "x");
+	f = flow_of(app, srv);
+	relay_udp_owned(&w.r, f);
+	tap_ok(f->refused && !w.n_sent && !w.n_ended && w.n_errors == 1, "block: prohibited");
+	app_send(app, srv, "y");
+	tap_ok(w.n_errors == 2 && w.n_asked == 1 && !w.n_sent,
+	       "... and so is the next one, at once");
+	tap_ok(flow_oldest(w.r.flows) == f, "it may make room for others");
+	tap_ok(relay_udp_idle(f), "and holds nothing up");
+	relay_udp_judged(&w.r, f, JUDGE_PASS);
+	tap_ok(w.n_ended == 1 && w.ended_reason == FLOW_ENDED_BLOCKED,
+	       "allowed later, its next datagram begins anew");
+	flow_reap(w.r.flows, NULL, NULL);
+
+	judge_fake.say = JUDGE_DROP;
+	app_send(app, srv2, "x");
+	f = flow_of(app, srv2);
+	relay_udp_owned(&w.r, f);
+	app_send(app, srv2, "y");
+	tap_ok(f->refused && w.n_errors == 2 && !w.n_sent, "drop: silence");
+
+	judge_fake.say = JUDGE_HOLD;
+	app_send(app, dns, "x");
+	f = flow_of(app, dns);
+	relay_udp_owned(&w.r, f);
+	app_send(app, dns, "y");
+	tap_ok(!w.n_sent && w.n_ended == 1, "held: they wait");
+	f->held = false;
+	relay_udp_judged(&w.r, f, JUDGE_PASS);
+	tap_is(w.n_sent, 2, "allowed: both go on");
+	relay_udp_judged(&w.r, f, JUDGE_BLOCK);
+	app_send(app, dns, "z");
+	tap_ok(w.n_sent == 2 && f->refused, "not allowed any more");
+	judge_fake.say = JUDGE_PASS;
+	end(__func__);
+}
+
 int main(void)
 {
+	rules_refuse();
 	clients_come_in();
 	private_ones_are_no_way_out();
 	clients_are_bounded();
