@@ -28,6 +28,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/wait.h>
 
 #include <linux/if_tun.h>
@@ -465,6 +466,35 @@ static void test_supervisor(void)
 	}
 }
 
+static int try_sysinfo(void)
+{
+	struct sysinfo si;
+
+	return sysinfo(&si);
+}
+
+/** test_extra - what hooks may ask for beside; after all others, as it stays asked for */
+static void test_extra(void)
+{
+	static const char *const refused[] = {"execve", "ptrace", "mount",    "bpf",   "kexec_load",
+					      "openat", "mmap",	  "mprotect", "clone", "socket"};
+	char err[128] = "";
+	int status = locked(try_sysinfo);
+
+	tap_ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS, "sysinfo is killed");
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++)
+		tap_ok(isolate_worker_allow(refused[i], err, sizeof(err)) == -EINVAL &&
+			       strstr(err, "no worker may make"),
+		       "a hook may not have %s", refused[i]);
+	tap_ok(isolate_worker_allow("uname make_coffee", err, sizeof(err)) == -EINVAL &&
+		       !strcmp(err, "there is no system call 'make_coffee'"),
+	       "nor what there is not: %s", err);
+	tap_is(isolate_worker_allow(" uname  sysinfo ", err, sizeof(err)), 0, "sysinfo it may");
+	tap_is(locked(try_sysinfo), 0, "and then that works");
+	status = locked(try_unix);
+	tap_ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS, "nothing else does");
+}
+
 static int wait_for_ever(void)
 {
 	while (poll(NULL, 0, -1) < 0)
@@ -557,5 +587,6 @@ int main(void)
 	}
 	test_landlock();
 	test_supervisor();
+	test_extra();
 	return tap_done();
 }
