@@ -357,7 +357,7 @@ s.send(b"x"); s.close()' "$@"
 closed() { # NAME UID GID ADDRESS [DEVICE]: what its retransmissions leave by
 	local name=$1 w l e
 	shift
-	apply --group 3000 --user 2000
+	apply ${CLOSED:---group 3000 --user 2000}
 	coproc { orphan "$@"; }
 	read -r said <&"${COPROC[0]}"
 	nsenter --net=/run/netns/$PEER -- nft add table inet deaf
@@ -381,6 +381,7 @@ closed "with IPv6" 2001 3000 fd91::1
 closed "of a user" 2000 2000 10.91.0.1
 closed "of a group, bound to the device before closing," 2001 3000 10.91.0.1 e0
 closed "of a user, bound to the device before closing," 2000 2000 10.91.0.1 e0
+CLOSED="--user 2000" closed "the same, no group selected, closing" 2000 2000 10.91.0.1 e0
 ip netns pids $PEER | xargs -r kill -9
 
 # --- names ----------------------------------------------------------------------------------------

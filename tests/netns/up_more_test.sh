@@ -247,12 +247,14 @@ udp_servers() {
 	as $ALICE /usr/bin/python3 - $PLAIN4 >/dev/null 2>&1 <<-'PY' &
 	import socket, sys, time
 	s = socket.create_connection((sys.argv[1], 7001))
-	time.sleep(4)
+	time.sleep(2)
 	PY
 	old=$!
 	sleep 0.3
 	up_start --user $ALICE || return
 	check "the chain for what keeps its path is there with a connection from before" has_chain inbound_udp
+	wait $old
+	check "the chain goes with it" wait_for 4 no_chain inbound_udp
 	start_ready "$TMP/udp.log" in_host setpriv --reuid $ALICE --regid $ALICE --clear-groups /usr/bin/python3 -uc '
 import socket
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -261,9 +263,7 @@ s.bind(("::", 7400)); print("ready")
 d = b""
 while d != b"end":
     d, peer = s.recvfrom(100); s.sendto(d, peer)'
-	wait $old
-	sleep 2.5
-	check "it stays for a UDP server" has_chain inbound_udp
+	check "the chain comes with a UDP server" wait_for 3 has_chain inbound_udp
 	is "a UDP server of a selected user answers others, at its own port" \
 		"$(in_net /usr/bin/python3 -c '
 import socket
