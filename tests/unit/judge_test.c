@@ -451,6 +451,7 @@ static void gate(void)
 	tap_ok(judge_payload(&r, f, HOOK_UP, 100, false) == JUDGE_PASS &&
 		       judge_shown(&r, f) == JUDGE_PASS && f->gated,
 	       "bytes that tell nothing yet stay");
+	tap_ok(!f->deadline, "and time does not run any more: who speaks slowly must not win");
 	judge_learn(&r, f, "sni", "bad.example");
 	tap_ok(judge_payload(&r, f, HOOK_UP, 100, false) == JUDGE_PASS &&
 		       judge_shown(&r, f) == JUDGE_BLOCK && f->rec->verdict == FLOW_BLOCK &&
