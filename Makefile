@@ -158,7 +158,7 @@ help:
 	@echo "make bench-owner    whose flow it was: 10,000 programs that end at once (QUICK=1: 800; root)"
 	@echo "make bench-up       what weir up costs those it does not select, and those it does (root)"
 	@echo "make bench-hooks    what each hook costs (QUICK=1: short; root)"
-	@echo "make bench-rules    sets of a million entries, ten thousand rules: load, match, judge"
+	@echo "make bench-rules    sets of a million entries, ten thousand rules: load, match, judge, new flows"
 	@echo "make coverage       lines reached by unit and stack tests"
 	@echo "make install        program, man page, docs, under DESTDIR and PREFIX=$(PREFIX)"
 	@echo "make clean          remove build/"
@@ -198,8 +198,9 @@ bench-up: $(B)/weir $(TOOLS)
 	$(Q)B=$(B) tests/bench/upcost.sh
 bench-hooks: all $(TOOLS)
 	$(Q)B=$(B) tests/bench/hooks.sh
-bench-rules: $(B)/tests/bench/unit/rules_bench
+bench-rules: $(B)/tests/bench/unit/rules_bench all $(TOOLS)
 	$(Q)$<
+	$(Q)B=$(B) tests/bench/newflows.sh
 
 lint: format-check lint-levels lint-symbols lint-tidy lint-cppcheck
 lint-levels: $(OBJ)

@@ -100,11 +100,24 @@ topology() {
 	ip -n $HOST route add default via fd00:111::1
 }
 
+# 10,000 rules of all kinds; none of them is about the servers here
+many_rules() {
+	awk 'BEGIN {
+		for (i = 0; i < 2500; i++) {
+			printf "block if host == \"h%d.example\"\n", i
+			printf "block if dst.ip == 172.16.%d.%d and dst.port == 443\n", i / 256, i % 256
+			printf "block if uid == %d and dst.port == %d\n", 100000 + i, 1 + i
+			printf "drop if comm == \"program%d\"\n", i
+		}
+	}'
+}
+
 # the tools where any user can reach them; a device that any user can open; no limit but the hard one
 place() {
 	chmod 755 "$TMP"
 	cp "$B"/tests/bench/{stream,echo,rr,crr,udp,idle,tree} "$TOP"/tests/bench/*.lua "$TMP/"
 	[ ! -x "$B/weir" ] || cp "$B/weir" "$TMP/weir"
+	many_rules >"$TMP/many.rules"
 	[ ! -d "$B/hooks" ] || cp -r "$B/hooks" "$TMP/hooks"
 	patterns 1000 >"$TMP/patterns"
 	[ -d /dev/net ] || mkdir /dev/net
@@ -147,6 +160,7 @@ prefix() { # ROW
 	direct) echo "" ;;
 	weir) echo "$TMP/weir run -q --hook count --" ;;
 	weir+none) echo "$TMP/weir run -q --" ;;
+	weir+rules) echo "$TMP/weir run -q --rules $TMP/many.rules --" ;; # see newflows.sh
 	weir+*) # a hook, see hooks.sh
 		local hook=${1#weir+}
 		echo "$TMP/weir run -q --hook ${hook/@DIR@/$TMP} --"
