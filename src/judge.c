@@ -669,14 +669,18 @@ static void act(struct relay *r, struct flow *f, enum judge_say say, bool waited
 
 void judge_again(struct relay *r, struct flow *f)
 {
-	const bool waited = f->held || f->gated;
+	const bool waited = f->held || f->gated, was_held = f->held;
+	enum judge_say say;
 	struct ruling x;
 
 	if (f->rec->state < FLOW_OWNED || f->rec->reason != FLOW_ENDED_NOT ||
 	    f->rec->by == FLOW_BY_HOOK || f->rec->by == FLOW_BY_KILL)
 		return;
 	rule_on(r, f, &x);
-	act(r, f, apply(r, f, &x), waited);
+	say = apply(r, f, &x);
+	if (was_held && !f->held && x.by == FLOW_BY_DECISION)
+		r->flow_event(r->ctx, f, JUDGE_EV_DECIDED, 0);
+	act(r, f, say, waited);
 }
 
 /* --- decisions

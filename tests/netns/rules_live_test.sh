@@ -56,7 +56,7 @@ asking() {
 	import json, sys
 	e = [json.loads(l) for l in open(sys.argv[1])]
 	kinds = [x["weir"]["event"] for x in e if x["event_type"] == "weir"]
-	assert kinds.count("held") >= 6 and kinds.count("decided") >= 5, kinds
+	assert kinds.count("held") >= 6 and kinds.count("decided") >= 6, kinds
 	assert all(x["dest_ip"] and x["flow_id"] for x in e)
 	PY
 	weir_end
@@ -177,6 +177,38 @@ counting() {
 		"any(f.event_type == 'weir' and f.weir.event == 'log' and f.weir.rule[-2:] == ':6' for f in flows)"
 }
 
+inbound() {
+	rules in <<-EOF
+	ask timeout=30s if dir == in and dst.port == 7005
+	block if dir == in and dst.port == 7006
+	EOF
+	cat >"$TMP/inside.py" <<-'PY'
+	import socket, threading
+	def one(p):
+	    s = socket.create_server(("0.0.0.0", p))
+	    print("listening", p, flush=True)
+	    while True:
+	        c, _ = s.accept(); print("accepted", p, flush=True); c.sendall(b"inside")
+	for p in (7005, 7006): threading.Thread(target=one, args=(p,), daemon=True).start()
+	threading.Event().wait(60)
+	PY
+	weir_start --publish 7005 --publish 7006 --rules "$TMP/in.rules" || return
+	inside "python3 $TMP/inside.py & SERVER=\$!"
+	said 'listening 7006'
+	sleep 0.3
+	bg in_net $KNOCK tcp 10.77.0.2 7005 read limit=20 >"$TMP/peer.out"
+	wait_for 5 eval '[ "$(held)" = 1 ]'
+	sleep 0.5
+	is "a peer that comes in is held, the program does not know" "$(held) $(grep -c 'accepted 7005' "$TMP/inside")" "1 0"
+	weir decide "$(held_id)" allow >/dev/null
+	wait_for 5 grep -q inside "$TMP/peer.out"
+	like "... allowed" "$(cat "$TMP/peer.out")" "^connected b'inside'"
+	like "another one is blocked" "$(in_net $KNOCK tcp 10.77.0.2 7006 read limit=5)" '^(connected )?ECONNRESET'
+	is "... before the program sees it" "$(grep -c 'accepted 7006' "$TMP/inside")" 0
+	inside 'kill $SERVER'
+	weir_end
+}
+
 need_weir
 topology_up
 rules_servers
@@ -186,4 +218,5 @@ reloads
 processes
 killing
 counting
+inbound
 done_testing

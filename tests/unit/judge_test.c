@@ -619,7 +619,8 @@ static void remembered(void)
 	judge_remember(&r, &d);
 	while (judge_turn(&r))
 		;
-	tap_ok(told.judged == 1 && told.flow == held && told.say == JUDGE_PASS,
+	tap_ok(told.judged == 1 && told.flow == held && told.say == JUDGE_PASS &&
+		       told.events[JUDGE_EV_DECIDED] == 1,
 	       "a decision for a user lets go what is held");
 	f = make(IPPROTO_TCP, 80, false);
 	tap_ok(!judge_early(&r, f) && owned(f) == JUDGE_PASS && f->rec->by == FLOW_BY_DECISION &&
