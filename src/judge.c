@@ -1015,7 +1015,7 @@ enum judge_say judge_payload(struct relay *r, struct flow *f, enum hook_dir dir,
 		g->ended = true;
 		return JUDGE_PASS;
 	}
-	if (!g->seen && f->deadline)
+	if (len && !g->seen && f->deadline)
 		unhold(r, f); /* time does not run against who speaks slowly: else it would win */
 	g->seen += (uint32_t)MIN(len, (size_t)GATE_BYTES);
 	g->ended |= last && g->seen; /* else the server may still say what it is */

@@ -523,6 +523,16 @@ static void gate(void)
 	over(f);
 
 	f = make(IPPROTO_TCP, 443, false);
+	owned(f);
+	judge_payload(&r, f, HOOK_UP, 0, true);
+	judge_shown(&r, f);
+	tap_ok(f->deadline && timers_pop(r.timers, f->deadline) == f,
+	       "an end without a byte does not stop the time");
+	judge_timeout(&r, f);
+	tap_ok(!f->gated, "... after which it is passed on");
+	over(f);
+
+	f = make(IPPROTO_TCP, 443, false);
 	flow_set_inbound(f, 443, 1);
 	owned(f);
 	judge_payload(&r, f, HOOK_DOWN, 5, false);

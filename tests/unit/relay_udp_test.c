@@ -804,7 +804,7 @@ static void rules_refuse(void)
 	relay_udp_judged(&w.r, f, JUDGE_PASS);
 	tap_ok(w.n_ended == 1 && w.ended_reason == FLOW_ENDED_BLOCKED,
 	       "allowed later, its next datagram begins anew");
-	flow_reap(w.r.flows, NULL, NULL);
+	flow_reap(w.r.flows, freeing, NULL);
 
 	judge_fake.say = JUDGE_DROP;
 	app_send(app, srv2, "x");
