@@ -28,9 +28,8 @@ struct config_publish {
 
 struct config {
 	/* run */
-	bool map_root;
 	const char *user; /* --user, root only */
-	bool kill_children;
+	bool map_root, kill_children;
 	unsigned linger; /* seconds to wait for bytes still under way after the end */
 	struct prefix addresses[CONFIG_ADDRS_MAX];
 	unsigned n_addresses;
@@ -45,8 +44,8 @@ struct config {
 	unsigned udp_timeout; /* seconds */
 	const char *hooks[CONFIG_HOOKS_MAX];
 	unsigned n_hooks;
-	const char *rules; /* a file; NULL: everything is allowed */
 	bool judge_before_connect;
+	const char *rules; /* a file; NULL: everything is allowed */
 	/* bounds */
 	uint32_t max_flows;
 	uint32_t max_half_open;

@@ -241,7 +241,7 @@ static void read_exe(int dir_fd, char *out, size_t size)
 
 void owner_ident_parent_exe(struct owner_parent *p, uint64_t start_ticks)
 {
-	struct owner_stat s;
+	struct owner_stat s = {.start_ticks = 0};
 	int dir = process_open(p->pid, &s);
 
 	p->exe[0] = '\0';
