@@ -73,6 +73,7 @@ struct judge {
 	struct tally *limits;		 /* owned: flows counted by limits end with the worker */
 	struct policy_unpacking *coming; /* owned: the next ruleset */
 	uint32_t coming_number;
+	uint64_t limits_hit; /* of regular expressions, as far as it was said */
 	bool watched;
 	bool walking; /* flows from @at on have not been judged by what is in force now */
 	uint32_t at;
@@ -231,6 +232,19 @@ static void ask_rules(const struct judge *j, const struct flow_facts *ff, struct
 	}
 }
 
+/** say_limits - a rule that could not be looked at to its end counts as one that does not match */
+static void say_limits(const struct relay *r)
+{
+	const uint64_t hit = expr_limits_hit();
+
+	if (hit == r->judge->limits_hit)
+		return;
+	r->judge->limits_hit = hit;
+	r->notice(
+		r->ctx, "regex",
+		"a rule's regular expression was too much work for a text: it counts as no match");
+}
+
 /**
  * rule_on - @f as it is known now
  *
@@ -244,6 +258,7 @@ static void rule_on(const struct relay *r, const struct flow *f, struct ruling *
 
 	judge_facts(r, f, &ff);
 	ask_rules(j, &ff, x);
+	say_limits(r);
 	if (x->verdict != FLOW_ALLOW || !(j->now.fields & 1ULL << EXPR_F_HOST) || !ff.dns_name ||
 	    !ff.names_pending)
 		return;

@@ -38,10 +38,15 @@ out=$(umask 027 && make -s install DESTDIR="$ROOT" PREFIX=/usr B="$B" 2>&1) || f
 check "make install DESTDIR=" "${failed:+$out}"
 
 want='755 usr/bin/weir
+644 usr/include/weir/hook.h
 644 usr/lib/systemd/system/weir-lockdown.service
 644 usr/lib/systemd/system/weir.service
-644 usr/lib/sysusers.d/weir.conf
-644 usr/share/man/man1/weir.1'
+644 usr/lib/sysusers.d/weir.conf'
+for f in "$B"/hooks/*.so; do [ ! -e "$f" ] || want+=$'\n'"644 usr/lib/weir/hooks/${f##*/}"; done
+for f in docs/*.scd; do
+	f=$(basename "$f" .scd)
+	want+=$'\n'"644 usr/share/man/man${f##*.}/$f"
+done
 for f in LICENSE README.md CHANGELOG.md docs/*.md; do want+=$'\n'"644 usr/share/doc/weir/$(basename "$f")"; done
 check "these files with these modes, no others" \
 	"$(diff <(sort <<<"$want") <(cd "$ROOT" && find . -type f -printf '%m %P\n' | sort))"

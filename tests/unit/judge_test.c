@@ -235,6 +235,13 @@ int hook_chain_by_rule(struct hook_chain *c, const char *name, bool on)
 	return 0;
 }
 
+static uint64_t limits_hit;
+
+uint64_t expr_limits_hit(void)
+{
+	return limits_hit;
+}
+
 const char *names_text(const struct names *n, uint32_t slot)
 {
 	(void)n;
@@ -552,6 +559,24 @@ static void gate(void)
 	end();
 }
 
+/** too_much - a regular expression that met its limit is told of, once for each new one */
+static void too_much(void)
+{
+	begin();
+	add(POLICY_BLOCK, EXPR_F_DST_PORT, NULL, 80);
+	use(1);
+	told.notices = 0;
+	owned(make(IPPROTO_TCP, 81, false));
+	tap_is(told.notices, 0, "nothing is said of rules that could be looked at");
+	limits_hit++;
+	owned(make(IPPROTO_TCP, 82, false));
+	tap_is(told.notices, 1, "of a regular expression that met its limit it is");
+	owned(make(IPPROTO_TCP, 83, false));
+	tap_is(told.notices, 1, "and not again");
+	limits_hit = 0;
+	end();
+}
+
 static void best_name(void)
 {
 	struct flow *f;
@@ -857,6 +882,7 @@ int main(void)
 	verdicts();
 	early();
 	gate();
+	too_much();
 	best_name();
 	asked();
 	remembered();
