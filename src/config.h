@@ -44,7 +44,6 @@ struct config {
 	unsigned udp_timeout; /* seconds */
 	const char *hooks[CONFIG_HOOKS_MAX];
 	unsigned n_hooks;
-	bool judge_before_connect;
 	const char *rules; /* a file; NULL: everything is allowed */
 	/* bounds */
 	uint32_t max_flows;
@@ -52,6 +51,7 @@ struct config {
 	size_t flow_buffer;  /* bytes one flow may keep in weir, each direction */
 	size_t total_buffer; /* all flows together */
 	bool no_bpf;
+	bool judge_before_connect;
 	/* output */
 	const char *log; /* FILE, fd:N or - */
 	bool quiet, live;

@@ -466,6 +466,47 @@ static void tell_logs(struct relay *r, struct flow *f)
 	}
 }
 
+/** struct collecting - the rules of a judgement, while they are applied one after the other */
+struct collecting {
+	struct relay *r;
+	struct flow *f;
+	struct flow_facts ff;
+	bool lets_in, open;	     /* the flow may pass; it has been let in before */
+	const struct collected *old; /* those of before, of the same ruleset */
+	unsigned n_old;
+};
+
+/** collect_one - the rule of index @i applies, and is noted in @c; false: it refuses the flow */
+static bool collect_one(const struct collecting *cs, uint32_t i, struct collected *c)
+{
+	const struct judge *j = cs->r->judge;
+	const struct policy_rule *rule = policy_rule(j->now.p, i);
+
+	*c = (struct collected){.rule = i, .what = rule->what, .slot = j->now.credit[i + 1]};
+	c->fresh = !had(cs->old, cs->n_old, i);
+	if (c->slot && c->fresh)
+		c->slot->hits++;
+	cs->f->metered |= rule->what == POLICY_QUOTA;
+	if (rule->what == POLICY_TAG)
+		judge_tag(cs->r, cs->f, rule->name);
+	if (!cs->lets_in)
+		return true;
+	if (rule->what == POLICY_HOOK && c->fresh)
+		return !hook_chain_pick(cs->r->hooks, cs->f, rule->name, rule->args);
+	return count_in(cs->r, &cs->ff, c, cs->open);
+}
+
+/** replace - @list in the place of what @f was counted for, after it, so that nobody slips in */
+static void replace(struct judged *g, struct collected *list, unsigned n)
+{
+	struct judged before = {.n = g->n, .rules = g->rules};
+	struct flow shell = {.judged = &before};
+
+	release(&shell);
+	g->rules = list;
+	g->n = n;
+}
+
 /**
  * collect - apply the collecting rules of @x; false: one of them refuses the flow, and is x->rule
  *
@@ -473,52 +514,36 @@ static void tell_logs(struct relay *r, struct flow *f)
  */
 static bool collect(struct relay *r, struct flow *f, struct ruling *x, bool same_rules)
 {
-	const bool open = f->rec->state >= FLOW_JUDGED && f->rec->state != FLOW_CLOSING;
-	struct judge *j = r->judge;
 	struct judged *g = x->pj.n_collected ? judged_of(f) : f->judged;
-	struct collected *old = g ? g->rules : NULL, *list = NULL;
-	unsigned n_old = g && same_rules ? g->n : 0, n = 0;
-	const bool lets_in = x->verdict == FLOW_ALLOW || x->verdict == FLOW_WAITS;
-	struct flow_facts ff;
+	struct collecting cs = {
+		.r = r,
+		.f = f,
+		.lets_in = x->verdict == FLOW_ALLOW || x->verdict == FLOW_WAITS,
+		.open = f->rec->state >= FLOW_JUDGED && f->rec->state != FLOW_CLOSING,
+		.old = g ? g->rules : NULL,
+		.n_old = g && same_rules ? g->n : 0,
+	};
+	struct collected *list = NULL;
 	bool passes = true;
+	unsigned n = 0;
 
 	if (x->pj.n_collected)
 		list = calloc(x->pj.n_collected, sizeof(*list));
 	if (x->pj.n_collected && (!g || !list)) { /* what can't be counted does not pass */
 		free(list);
+		x->rule = 0;
 		return false;
 	}
-	judge_facts(r, f, &ff);
+	judge_facts(r, f, &cs.ff);
 	f->metered = false;
-	for (unsigned i = 0; i < x->pj.n_collected && passes; i++) {
-		struct collected *c = &list[n++];
-		const struct policy_rule *rule;
-
-		c->rule = x->pj.collected[i];
-		rule = policy_rule(j->now.p, c->rule);
-		c->what = rule->what;
-		c->slot = j->now.credit[c->rule + 1];
-		c->fresh = !had(old, n_old, c->rule);
-		if (c->slot && c->fresh)
-			c->slot->hits++;
-		if (lets_in)
-			passes = count_in(r, &ff, c, open);
-		if (lets_in && rule->what == POLICY_HOOK && c->fresh)
-			passes &= !hook_chain_pick(r->hooks, f, rule->name, rule->args);
+	while (n < x->pj.n_collected && passes) {
+		passes = collect_one(&cs, x->pj.collected[n], &list[n]);
 		if (!passes)
-			x->rule = c->rule + 1;
-		f->metered |= rule->what == POLICY_QUOTA;
-		if (rule->what == POLICY_TAG)
-			judge_tag(r, f, rule->name);
+			x->rule = x->pj.collected[n] + 1;
+		n++;
 	}
-	if (!g)
-		return passes;
-	struct judged before = {.n = g->n, .rules = old};
-	struct flow shell = {.judged = &before};
-
-	release(&shell); /* after the new ones have counted, so that nobody slips in between */
-	g->rules = list;
-	g->n = n;
+	if (g)
+		replace(g, list, n);
 	return passes;
 }
 
