@@ -110,6 +110,7 @@ static char *request_of(const char *verb, const struct words *w)
 
 	if (!f)
 		die(1, "no memory");
+	/* cppcheck-suppress nullPointerRedundantCheck ; die() does not return */
 	fputs(verb, f);
 	for (int i = 0; i < w->n; i++) {
 		if (strchr(w->word[i], '\n'))
