@@ -9,12 +9,14 @@
  *	+1	what has mark PASS does so too
  *	+2	link-local, multicast and broadcast destinations as well, where asked for
  *	+10	answers that the kernel makes without a socket (resets, ACKs of TIME_WAIT, ICMP
- *		errors) to what came from weir0. They carry uid 0, so a mark brings them back: a
- *packet from weir0 gets REPLY, which fwmark_reflect copies to the answer +20..	one slot of three
- *prefs for each selector that policy rules can express: first its exceptions, which go to the next
- *slot, then its users, who go by weir's table, then what that had no route for, which has none:
- *ENETUNREACH +80	what nftables marked SELECT goes by weir's table: every other selector; and
- *+81 +99	nothing, the target of the others
+ *		errors) to what came from weir0. They carry uid 0, so a mark brings them back:
+ *		a packet from weir0 gets REPLY, which fwmark_reflect copies to the answer
+ *	+20..	one slot of three prefs for each selector that policy rules can express: first
+ *		its exceptions, which go to the next slot, then its users, who go by weir's
+ *		table, then what that had no route for, which has none: ENETUNREACH
+ *	+80	what nftables marked SELECT goes by weir's table: every other selector
+ *	+81	what that had no route for
+ *	+99	nothing, the target of the others
  *
  * `iif lo` on a rule means that this host itself sends. Without it uid 0 would include what is
  * forwarded for containers. A selector that contains uid 0 goes by mark, as the kernel's own
@@ -31,15 +33,17 @@
  * tracking (any `ct`, any nat chain) several times as much. So there is no tracking: what has to be
  * remembered is kept in sets, which only packets of the selected and those without an owner come
  * to. A chain is there only while it is needed (struct plan, @keep_nft), opens with what tells
- *those who are not selected, and REPLY is set where weir0 alone is heard, at its ingress.
+ * those who are not selected, and REPLY is set where weir0 alone is heard, at its ingress.
  *
  *	old4/6	connections from before the start, by weir
  *	in4/6	connections from outside: the answer to their first packet, from a selected owner,
  *		tells them. Long idle ones are kept, those that have ended are not
  *	udp4/6	pairs of addresses and ports that have sent datagrams from outside
  *	ours4/6	TCP connections of the selected by weir0. A socket that its program has closed has
- *		no owner any more in nft's eyes, but may still have data to send (again), and may
- *have been bound to another device before. It sends again within TCP_RTO_MAX, 120 s
+ *		no owner any more in nft's eyes, but may still have data to send (again), and
+ *		may have been bound to another device before. It sends again within TCP_RTO_MAX,
+ *		120 s
+ *	asked4/6	TCP connections to captured resolvers: the same of their last packets
  *
  * The first three get PASS: their answers keep the way they came.
  */
@@ -1292,6 +1296,9 @@ static void put_redirect(FILE *f, const struct plan_dns *d, const char *proto, u
 	addr_format(&d->addr, text);
 	if (!port)
 		return;
+	if (!answers && !strcmp(proto, "tcp"))
+		fprintf(f, "\t\t%s daddr %s tcp dport 53 update @asked%c { %s }\n", ip, text,
+			family_of(!v4), tuple[!v4]);
 	if (answers)
 		fprintf(f, "\t\t%s saddr %s %s sport %u %s saddr set %s %s sport set 53 return\n",
 			ip, here, proto, port, ip, text, proto);
@@ -1304,10 +1311,13 @@ static void put_redirect(FILE *f, const struct plan_dns *d, const char *proto, u
  * put_dns - port 53 of the resolvers, for the selected, to the worker's sockets
  *
  * Each resolver has ports of its own there, so that what is changed can be changed back without
- * connection tracking.
+ * connection tracking. A connection that its program has closed has no owner any more, but a last
+ * ACK to send: asked4 and asked6 tell it.
  */
 static void put_dns(struct making *m, FILE *f)
 {
+	for (unsigned v6 = 0; v6 < 2; v6++)
+		put_set_of(f, "asked", v6, DYNAMIC("65536", "150s"));
 	fputs("\tchain redirect_dns {\n", f);
 	put_worker_returns(m, f);
 	for (unsigned i = 0; i < m->in->n_dns; i++) {
@@ -1325,6 +1335,9 @@ static void put_dns(struct making *m, FILE *f)
 	}
 	fputs("\t\tmeta l4proto != { tcp, udp } return\n\t\tth dport != 53 return\n", f);
 	put_jumps(m, f, "dns", is_any);
+	fputs("\t\tmeta skuid != " NO_OWNER " return\n", f);
+	for (unsigned v6 = 0; v6 < 2; v6++)
+		fprintf(f, "\t\t%s @asked%c goto redirect_dns\n", tuple[v6], family_of(v6));
 	fputs("\t}\n", f);
 }
 

@@ -10,6 +10,8 @@ ZONE=www.weir.test=A:10.78.0.2
 echo_as() { as "$1" timeout 20 "$B/tests/fidelity/probe" echo "$2" "$3" 7001 2>/dev/null; }
 
 # the resolver at 127.0.0.53 is another user's; the look-up goes by the worker
+none_waits() { [ -z "$(in_host ss -tanH state last-ack)" ]; } # for the last ACK of a client
+
 captured() {
 	local via=$TMP/with_conf
 	echo "nameserver 127.0.0.53" >"$TMP/resolv.conf"
@@ -26,6 +28,7 @@ captured() {
 		"$(as $ALICE dig +short +tries=1 +time=3 @127.0.0.53 www.weir.test A)" 10.78.0.2
 	is "one over TCP" \
 		"$(as $ALICE dig +short +tcp +tries=1 +time=3 @127.0.0.53 www.weir.test A)" 10.78.0.2
+	check "a connection to a captured resolver ends on both sides" wait_for 2 none_waits
 	is "somebody else's look-up is not touched" \
 		"$(as $CAROL dig +short +tries=1 +time=3 @127.0.0.53 www.weir.test A)" 10.78.0.2
 	like "what was looked up names later flows" "$(echo_as $ALICE 4 $PLAIN4)" "40 of 40"
