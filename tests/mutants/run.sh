@@ -73,6 +73,9 @@ script() {
 	PID=
 }
 
+# unit_of SCRIPT: the unit tests' programs that it runs, which would be those of before otherwise
+unit_of() { grep -oE 'tests/unit/[a-z_]+' "$1" | sort -u | sed "s|^|$B/|"; }
+
 # run_test TREE SPEC OUT [PATTERN]: what the test prints goes to OUT; fails when it does not build
 run_test() {
 	local tree=$1 out=$3 pattern=${4-}
@@ -84,7 +87,7 @@ run_test() {
 		{ (cd "$tree" && exec timeout -k 5 "$UNIT_LIMIT" "$B/${test%.c}") >"$out" 2>&1 </dev/null; } 2>/dev/null
 		;;
 	*.sh)
-		build "$tree" all tools || return 1
+		build "$tree" all tools $(unit_of "$tree/$test") || return 1
 		script "$tree" "$out" "$pattern" "$@"
 		;;
 	esac
