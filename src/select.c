@@ -653,3 +653,32 @@ const char *select_text(const struct selector *sel, const struct selection *s, c
 		 sel->text ? sel->text : "");
 	return buf;
 }
+
+static void print_narrow(const struct select_narrow *n, FILE *f)
+{
+	static const char *const protos[] = {"tcp", "udp", "icmp"};
+	char addr[ADDR_STRLEN];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(protos); i++)
+		if (n->protos & 1U << i)
+			fprintf(f, " --proto %s", protos[i]);
+	for (unsigned i = 0; i < n->n_to; i++)
+		fprintf(f, " --to %s/%u", addr_format(&n->to[i].addr, addr), n->to[i].bits);
+	for (unsigned i = 0; i < n->n_ports; i++) {
+		fprintf(f, " --port %u", n->ports[i].lo);
+		if (n->ports[i].hi != n->ports[i].lo)
+			fprintf(f, "-%u", n->ports[i].hi);
+	}
+}
+
+void select_print(const struct selector *sel, const struct selection *s, FILE *f)
+{
+	fputs(kind_option(sel, s), f);
+	if (sel->text)
+		fprintf(f, " %s", sel->text);
+	print_narrow(&sel->narrow, f);
+	for (unsigned i = 0; i < sel->n_excepts; i++)
+		fprintf(f, " --except %s", sel->excepts[i].text);
+	if (sel->fail_open)
+		fputs(" --fail-open", f);
+}

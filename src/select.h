@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define SELECT_MAX	   64	       /* selectors */
 #define SELECT_RANGES_MAX  512	       /* ranges of ids, of all selectors and exceptions */
@@ -199,5 +200,7 @@ bool select_is_netns(const struct selection *s);
 /** select_text - "--user alice", "--all", for messages; returns @buf */
 const char *select_text(const struct selector *sel, const struct selection *s, char *buf,
 			size_t size);
+/** select_print - all of it as options, with what came from the common part */
+void select_print(const struct selector *sel, const struct selection *s, FILE *f);
 
 #endif

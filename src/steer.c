@@ -1148,10 +1148,11 @@ unsigned steer_cgroup_changes(const struct steer *s)
 void steer_status(const struct steer *s, FILE *f)
 {
 	const struct selection *sel = &s->sc.up->select;
-	char text[128];
 
-	for (unsigned i = 0; i < sel->n; i++)
-		fprintf(f, "selected: %s%s\n", select_text(&sel->list[i], sel, text, sizeof(text)),
-			sel->list[i].fail_open ? " (fail-open)" : "");
+	for (unsigned i = 0; i < sel->n; i++) {
+		fputs("selected: ", f);
+		select_print(&sel->list[i], sel, f);
+		fputc('\n', f);
+	}
 	fprintf(f, "connections from before: %zu\n", oldconn_count(s->old));
 }

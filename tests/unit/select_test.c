@@ -16,6 +16,19 @@ static char err[200], text[1000];
 static const char *mount_point = "/sys/fs/cgroup/unified";
 static unsigned many_subuids;
 
+/** printed - the i-th selector, as `weir status` shows it */
+static const char *printed(unsigned i)
+{
+	static char out[1000];
+	FILE *f = fmemopen(out, sizeof(out), "w");
+
+	if (!f)
+		return "";
+	select_print(&s.list[i], &s, f);
+	fclose(f);
+	return out;
+}
+
 static int fake_user(void *ctx, const char *name, uint32_t *uid)
 {
 	(void)ctx;
@@ -283,6 +296,11 @@ static void test_numbers(void)
 	tap_ok(select_matches_uid(&s, 5) && !select_matches_uid(&s, 6), "... but no exception");
 	take("all except:user=6 group:0");
 	tap_ok(select_matches_uid(&s, 6), "... unless another selector takes it");
+	tap_ok(!take("port:443 user:alice proto:tcp to:10.0.0.0/8 to:fd00::/8 except:user=6 fail-open unit:web port:1-9") &&
+		       !strcmp(printed(0), "--user alice --proto tcp --to 10.0.0.0/8 --to fd00::/8 "
+					   "--port 443 --except user=6 --fail-open") &&
+		       !strcmp(printed(1), "--unit web --proto tcp --proto udp --port 1-9"),
+	       "printed, each selector has all that holds for it");
 }
 
 static void test_users(void)
