@@ -491,7 +491,9 @@ static bool collect_one(const struct collecting *cs, uint32_t i, struct collecte
 		judge_tag(cs->r, cs->f, rule->name);
 	if (!cs->lets_in)
 		return true;
-	if (rule->what == POLICY_HOOK && c->fresh)
+	/* Not only a fresh one: a flow that was held has matched it, and no hook has seen it yet.
+	 */
+	if (rule->what == POLICY_HOOK)
 		return !hook_chain_pick(cs->r->hooks, cs->f, rule->name, rule->args);
 	return count_in(cs->r, &cs->ff, c, cs->open);
 }

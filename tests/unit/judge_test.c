@@ -847,6 +847,17 @@ static void hook_rules(void)
 	end();
 
 	begin();
+	add_what(POLICY_HOOK, POLICY_PER_RULE, 0);
+	add(POLICY_ASK, EXPR_F_DST_PORT, NULL, 80);
+	use(2);
+	f = make(IPPROTO_TCP, 80, false);
+	tap_ok(owned(f) == JUDGE_HOLD && !told.picks,
+	       "a flow that is held is not given to one yet");
+	judge_decide(&r, f, FLOW_ALLOW);
+	tap_ok(told.say == JUDGE_PASS && told.picks == 1, "... but when it was let in");
+	end();
+
+	begin();
 	told.unsure = true;
 	f = make(IPPROTO_TCP, 80, false);
 	tap_ok(owned(f) == JUDGE_PASS && f->gated && told.gate_closed,
