@@ -346,10 +346,29 @@ static int fill_filter(scmp_filter_ctx ctx)
 	return r;
 }
 
+static int by_value(const void *a, const void *b)
+{
+	return *(const uint8_t *)a - *(const uint8_t *)b;
+}
+
+/**
+ * settle_libc - what the C library does once, by a call that the filter does not let pass
+ *
+ * glibc's qsort() asks how much memory there is (sysinfo) when it first gets more than a kilobyte.
+ * A peer can choose how many suites a hello has, or how often a text has a word.
+ */
+static void settle_libc(void)
+{
+	uint8_t v[4096] = {1};
+
+	qsort(v, sizeof(v), 1, by_value);
+}
+
 static int load_filter(void)
 {
 	scmp_filter_ctx ctx = filter_new(SCMP_ACT_KILL_PROCESS);
 
+	settle_libc();
 	return ctx ? filter_load(ctx, fill_filter(ctx)) : -ENOMEM;
 }
 

@@ -137,6 +137,20 @@ static int try_loop(void)
 	return close(tcp) || close(ep);
 }
 
+static int by_byte(const void *a, const void *b)
+{
+	return *(const char *)a - *(const char *)b;
+}
+
+/* of more than the kilobyte up to which glibc needs no memory for it */
+static int try_sort(void)
+{
+	char v[2000] = "b";
+
+	qsort(v, sizeof(v), 1, by_byte);
+	return v[0] || v[sizeof(v) - 1] != 'b';
+}
+
 static int try_memory(void)
 {
 	for (size_t n = 1; n < 64; n++) {
@@ -205,6 +219,7 @@ static const struct {
   works[] = {
 	  {"loop and sockets", try_loop},
 	  {"memory", try_memory},
+	  {"sorting", try_sort},
 };
 
 /* --- Landlock ------------------------------------------------------------------------------- */
