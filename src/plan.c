@@ -1300,19 +1300,22 @@ static void put_redirect(FILE *f, const struct plan_dns *d, const char *proto, u
 		fprintf(f, "\t\t%s daddr %s tcp dport 53 update @asked%c { %s }\n", ip, text,
 			family_of(!v4), tuple[!v4]);
 	if (answers)
-		fprintf(f, "\t\t%s saddr %s %s sport %u %s saddr set %s %s sport set 53 return\n",
+		fprintf(f,
+			"\t\t%s saddr %s %s sport %u notrack %s saddr set %s %s sport set 53 "
+			"return\n",
 			ip, here, proto, port, ip, text, proto);
 	else
-		fprintf(f, "\t\t%s daddr %s %s dport 53 %s daddr set %s %s dport set %u\n", ip,
-			text, proto, ip, here, proto, port);
+		fprintf(f, "\t\t%s daddr %s %s dport 53 notrack %s daddr set %s %s dport set %u\n",
+			ip, text, proto, ip, here, proto, port);
 }
 
 /**
  * put_dns - port 53 of the resolvers, for the selected, to the worker's sockets
  *
  * Each resolver has ports of its own there, so that what is changed can be changed back without
- * connection tracking. A connection that its program has closed has no owner any more, but a last
- * ACK to send: asked4 and asked6 tell it.
+ * connection tracking. A firewall's, which would see questions and answers of different connections
+ * and may drop them as invalid, is told to leave them out, ahead of it. A connection that its
+ * program has closed has no owner any more, but a last ACK to send: asked4 and asked6 tell it.
  */
 static void put_dns(struct making *m, FILE *f)
 {
@@ -1326,7 +1329,7 @@ static void put_dns(struct making *m, FILE *f)
 	}
 	fputs("\t}\n", f);
 	put_selectors(m, f, "dns", false, is_any, "goto redirect_dns");
-	fputs("\tchain dns {\n\t\ttype filter hook output priority -100; policy accept;\n"
+	fputs("\tchain dns {\n\t\ttype filter hook output priority -300; policy accept;\n"
 	      "\t\toifname != \"lo\" return\n",
 	      f);
 	for (unsigned i = 0; i < m->in->n_dns; i++) {

@@ -23,6 +23,19 @@ captured() {
 	SH
 	chmod +x "$via"
 	start_ready "$TMP/dns.log" in_host python3 "$TOP/tests/lib/dnsd.py" 127.0.0.53 53 "$ZONE"
+	# tracks connections, and drops what belongs to none
+	in_host nft -f - <<-'RULES'
+	table inet strict {
+		chain in {
+			type filter hook input priority 0; policy drop;
+			ct state invalid drop
+			ct state { established, related } accept
+			iifname "lo" accept
+			meta l4proto { icmp, ipv6-icmp } accept
+		}
+		chain out { type filter hook output priority 0; ct state invalid drop; }
+	}
+	RULES
 	UP_VIA=$via up_start --user $ALICE || return
 	is "a captured look-up over UDP is answered" \
 		"$(as $ALICE dig +short +tries=1 +time=3 @127.0.0.53 www.weir.test A)" 10.78.0.2
@@ -31,6 +44,7 @@ captured() {
 	check "a connection to a captured resolver ends on both sides" wait_for 2 none_waits
 	is "somebody else's look-up is not touched" \
 		"$(as $CAROL dig +short +tries=1 +time=3 @127.0.0.53 www.weir.test A)" 10.78.0.2
+	in_host nft delete table inet strict # weir0 is not in it
 	like "what was looked up names later flows" "$(echo_as $ALICE 4 $PLAIN4)" "40 of 40"
 	up_stop
 	check "the look-ups are logged with their user" test \

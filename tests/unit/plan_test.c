@@ -345,16 +345,17 @@ static void test_dns(void)
 	in.dns[1].udp_port = 5355;
 	in.dns[1].tcp_port = 0;
 	make("--user 5 --group staff --fail-open");
-	tap_ok(strstr(plan.nft, "ip daddr 127.0.0.53 udp dport 53 ip daddr set "
+	tap_ok(strstr(plan.nft, "ip daddr 127.0.0.53 udp dport 53 notrack ip daddr set "
 				"127.0.0.1 udp dport set 5353\n") &&
-		       strstr(plan.nft, "ip daddr 127.0.0.53 tcp dport 53 ip daddr set "
+		       strstr(plan.nft, "ip daddr 127.0.0.53 tcp dport 53 notrack ip daddr set "
 					"127.0.0.1 tcp dport set 5354\n") &&
-		       strstr(plan.nft, "ip6 daddr ::1 udp dport 53 ip6 daddr set ::1 udp "
+		       strstr(plan.nft, "ip6 daddr ::1 udp dport 53 notrack ip6 daddr set ::1 udp "
 					"dport set 5355\n") &&
 		       !strstr(plan.nft, "dport set 0"),
 	       "each resolver to its own ports");
-	tap_ok(strstr(plan.nft, "ip saddr 127.0.0.1 tcp sport 5354 ip saddr set 127.0.0.53 tcp "
-				"sport set 53 return\n"),
+	tap_ok(strstr(plan.nft,
+		      "ip saddr 127.0.0.1 tcp sport 5354 notrack ip saddr set 127.0.0.53 tcp "
+		      "sport set 53 return\n"),
 	       "answers come from where it is");
 	tap_ok(strstr(plan.nft, "meta skuid { 5 } goto redirect_dns") &&
 		       strstr(plan.nft, "meta skgid { 50 } goto redirect_dns"),
