@@ -243,8 +243,9 @@ static const struct option shared_rows[] = {
 	 .help = "where rules depend on what a program sends first, accept its connection and "
 		 "ask the network only when they have decided"},
 	{"hook", 0, "NAME[=ARGS]", set_hook, .allowed = "up to 16 hooks, each as NAME or NAME=ARGS",
-	 .help = "show flows and payload to this hook, one that is built in or a shared object "
-		 "given by its path; repeatable, called in the order given"},
+	 .help = "show flows and payload to this hook: count, dump, exec, hexlog, lua, match, "
+		 "names, socket, yara, or a shared object given by its path; repeatable, called "
+		 "in the order given"},
 	{"no-bpf", 0, NULL, option_set_flag, AT(no_bpf),
 	 .help = "find owners with sock_diag and /proc alone, as without root"},
 
