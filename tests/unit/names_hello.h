@@ -178,16 +178,14 @@ static const uint16_t hello_foxio_signatures[] = {0x0403, 0x0804, 0x0401, 0x0503
 static const uint16_t hello_foxio_versions[] = {0xfafa, 0x0304, 0x0303, HELLO_END};
 static const uint16_t hello_foxio_groups[] = {0x4a4a, 0x001d, 0x0017, 0x0018, HELLO_END};
 
-static const struct hello_spec hello_foxio = {
-	.version = 0x0303,
-	.ciphers = hello_foxio_ciphers,
-	.extensions = hello_foxio_extensions,
-	.sni = "www.Example.org",
-	.alpn = "2h28http/1.1",
-	.versions = hello_foxio_versions,
-	.groups = hello_foxio_groups,
-	.signatures = hello_foxio_signatures,
-	.key_share = 43,
-};
+#define HELLO_FOXIO                                                                                \
+	{                                                                                          \
+		.version = 0x0303, .ciphers = hello_foxio_ciphers,                                 \
+		.extensions = hello_foxio_extensions, .sni = "www.Example.org",                    \
+		.alpn = "2h28http/1.1", .versions = hello_foxio_versions,                          \
+		.groups = hello_foxio_groups, .signatures = hello_foxio_signatures,                \
+		.key_share = 43,                                                                   \
+	}
+static const struct hello_spec hello_foxio = HELLO_FOXIO;
 
 #endif

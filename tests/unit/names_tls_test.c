@@ -56,9 +56,9 @@ static const struct {
 	char transport;
 	const char *ja3, *ja4;
 } hellos[] = {
-	{"FoxIO's example with GREASE", hello_foxio, "www.example.org", 0x304, false, 't',
+	{"FoxIO's example with GREASE", HELLO_FOXIO, "www.example.org", 0x304, false, 't',
 	 "c000e2caf3a25423f9de6c8a4b12a975", "t13d1516h2_8daaf6152771_e5627efa2ab1"},
-	{"the same in QUIC", hello_foxio, "www.example.org", 0x304, false, 'q',
+	{"the same in QUIC", HELLO_FOXIO, "www.example.org", 0x304, false, 'q',
 	 "c000e2caf3a25423f9de6c8a4b12a975", "q13d1516h2_8daaf6152771_e5627efa2ab1"},
 	{"SSL 3 without extensions",
 	 {.version = 0x300, .ciphers = LIST(0x2f, 0x0a)},
