@@ -42,9 +42,10 @@ struct hook_buf {
 int hook_buf_add(struct hook_buf *b, const void *data, size_t n); /* 0 or -ENOMEM */
 void hook_buf_drop(struct hook_buf *b, size_t n);
 void hook_buf_free(struct hook_buf *b);
+/** hook_buf_at - the first byte; NULL where there was never one */
 static inline uint8_t *hook_buf_at(const struct hook_buf *b)
 {
-	return b->p + b->off;
+	return b->p ? b->p + b->off : NULL;
 }
 
 /** struct hook_edit - @n bytes at @with of hook_chain.with, in place of @len at @off */

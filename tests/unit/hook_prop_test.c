@@ -41,6 +41,13 @@ static void put(struct text *t, const void *data, size_t n)
 	t->len += n;
 }
 
+/** put_from - the same of @data from @at on, which is NULL where there is nothing */
+static void put_from(struct text *t, const uint8_t *data, size_t at, size_t n)
+{
+	if (n)
+		put(t, data + at, n);
+}
+
 /** struct stage - one hook in one direction; [0] of a direction stands for who offers the bytes */
 struct stage {
 	struct text out; /* what it let go on */
@@ -138,7 +145,7 @@ static void do_edits(struct weir_flow *f, const uint8_t *data, size_t n, size_t 
 		edits++;
 		forgotten |= off + cut > n;
 		if (!forgotten) {
-			put(out, data + at, off - at);
+			put_from(out, data, at, off - at);
 			put(out, with, n_with);
 			at = off + cut;
 		} else {
@@ -146,7 +153,7 @@ static void do_edits(struct weir_flow *f, const uint8_t *data, size_t n, size_t 
 		}
 	}
 	if (at < n)
-		put(out, data + at, n - at);
+		put_from(out, data, at, n - at);
 }
 
 static void do_inject(unsigned k, struct weir_flow *f, enum weir_dir dir, struct text *out)
