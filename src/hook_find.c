@@ -100,7 +100,10 @@ static const struct weir_hook *find_shipped(const char *name, size_t len, char *
 	for (size_t i = 0; i < ARRAY_SIZE(below); i++)
 		if (!shipped_path(below[i], name, len, path, sizeof(path)))
 			return load_file(path, strlen(path), err, errsize);
-	snprintf(err, errsize, "no such hook");
+	snprintf(err, errsize, "no such hook%s",
+		 memchr(name, ',', len)
+			 ? " (what a hook is given stands behind =: NAME=KEY=VALUE,...)"
+			 : "");
 	return NULL;
 }
 

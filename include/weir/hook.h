@@ -20,9 +20,9 @@
  *	WEIR_HOOK(hook)
  *
  * Where it runs: in a worker, a process without privilege that can open no file and start no
- * program. load() and config() are called before that is so, ready() and all others after. One
- * thread calls everything; a callback must not block. What takes time is done by timers and watched
- * descriptors while the flow waits (WEIR_PEND).
+ * program. load(), config() and ready() are called before that is so, locked() and all others
+ * after. One thread calls everything; a callback must not block. What takes time is done by timers
+ * and watched descriptors while the flow waits (WEIR_PEND).
  *
  * Compatibility: every struct begins with its size. Members are only ever added at the end; who
  * was built with an older header passes a smaller size, and what it does not know reads as zero.
