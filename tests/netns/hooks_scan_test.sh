@@ -94,24 +94,27 @@ sent_to_sink() {
 }
 
 match_http() {
-	head -c 5000000 /dev/urandom | base64 -w 0 >"$TMP/www/text"
-	# the text, with a word at each 7001st place, which is on all borders sooner or later
-	python3 - "$TMP/www/text" "$TMP/www/words" "$TMP/want" <<-'PY'
-	import sys
-	t = open(sys.argv[1], "rb").read()
+	# a text, with a word at each 7001st place, which is on all borders sooner or later
+	python3 - "$TMP/www/words" "$TMP/want" <<-'PY'
+	import base64, os, sys
+	t = base64.b64encode(os.urandom(75000000))
 	parts = [t[i:i + 7001] for i in range(0, len(t), 7001)]
-	open(sys.argv[2], "wb").write(b"<confidential>".join(parts))
-	open(sys.argv[3], "wb").write(b"<***>".join(parts))
+	open(sys.argv[1], "wb").write(b"<confidential>".join(parts))
+	open(sys.argv[2], "wb").write(b"<***>".join(parts))
 	PY
 	cat >"$TMP/patterns" <<-'PAT'
 	replace down "<confidential>" with "<***>"
 	block up "BEGIN RSA PRIVATE KEY" name key
 	alert up /user-agent: curl/i name agent
 	PAT
-	with match="$TMP/patterns" curl -s --ignore-content-length -o "$TMP/got" \
+	with match="$TMP/patterns,hold=5s" curl -s --ignore-content-length -H "Connection: close" -o "$TMP/got" \
 		http://$PLAIN4:8080/words
-	check "a word is replaced in 6.7 MB, wherever it was cut" cmp "$TMP/got" "$TMP/want"
+	check "a word is replaced in 100 MB, wherever it was cut" cmp "$TMP/got" "$TMP/want"
 	is "an alert is in the log" "$(event match name)" "agent curl"
+	yes '<confidential>' | head -c 1500000 >"$TMP/www/words"
+	with match="$TMP/patterns,hold=5s" curl -s --ignore-content-length -H "Connection: close" -o "$TMP/got" \
+		http://$PLAIN4:8080/words
+	is "... and where there is nothing else" "$(sort -u "$TMP/got") $(wc -l <"$TMP/got")" "<***> 100000"
 	{
 		head -c 200000 /dev/zero
 		echo "-----BEGIN RSA PRIVATE KEY-----"
