@@ -102,12 +102,12 @@ int hook_edited(const struct hook_chain *c, const uint8_t *data, size_t n, struc
 
 		if (e->off + e->len > n)
 			break;
-		rc = hook_buf_add(out, data + at, e->off - at);
+		rc = hook_buf_add(out, hook_ahead(data, at), e->off - at);
 		if (!rc && e->n)
 			rc = hook_buf_add(out, hook_buf_at(&c->with) + e->with, e->n);
 		at = e->off + e->len;
 	}
-	return rc ? rc : hook_buf_add(out, data + at, n - at);
+	return rc ? rc : hook_buf_add(out, hook_ahead(data, at), n - at);
 }
 
 /** inject_datagram - behind those that wait, or as the next one */

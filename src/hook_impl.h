@@ -42,6 +42,12 @@ struct hook_buf {
 int hook_buf_add(struct hook_buf *b, const void *data, size_t n); /* 0 or -ENOMEM */
 void hook_buf_drop(struct hook_buf *b, size_t n);
 void hook_buf_free(struct hook_buf *b);
+/** hook_ahead - @n bytes behind @p, which is NULL where there is nothing */
+static inline const uint8_t *hook_ahead(const uint8_t *p, size_t n)
+{
+	return p ? p + n : NULL;
+}
+
 /** hook_buf_at - the first byte; NULL where there was never one */
 static inline uint8_t *hook_buf_at(const struct hook_buf *b)
 {

@@ -170,7 +170,7 @@ static int advance(struct hook_buf *from, struct hook_buf *to, size_t n)
 		hook_buf_drop(from, n);
 		return 0;
 	}
-	if (hook_buf_add(&rest, hook_buf_at(from) + n, from->len - n))
+	if (hook_buf_add(&rest, hook_ahead(hook_buf_at(from), n), from->len - n))
 		return -ENOMEM;
 	hook_buf_free(to);
 	*to = *from;
@@ -375,7 +375,7 @@ static int run(struct flow_hooks *h, enum hook_dir dir, unsigned k)
 static int own_to_line(struct flow_hooks *h, unsigned k, enum hook_dir dir, const uint8_t *data,
 		       size_t len, size_t n)
 {
-	if (put_made(h, k, dir, data, n) || hook_line_add(h, dir, k, data + n, len - n))
+	if (put_made(h, k, dir, data, n) || hook_line_add(h, dir, k, hook_ahead(data, n), len - n))
 		return give_up(h, k);
 	return run(h, dir, k);
 }
@@ -404,7 +404,7 @@ static int show_own(struct flow_hooks *h, enum hook_dir dir, const uint8_t *data
 			continue;
 		held = true;
 		*pass = (size_t)n;
-		if (hook_line_add(h, dir, k, data + n, shown - (size_t)n))
+		if (hook_line_add(h, dir, k, hook_ahead(data, (size_t)n), shown - (size_t)n))
 			return give_up(h, k);
 	}
 	return run(h, dir, h->chain->n);
