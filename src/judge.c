@@ -636,7 +636,9 @@ static enum judge_say apply(struct relay *r, struct flow *f, struct ruling *x)
 	write_down(r, f, x);
 	tell_logs(r, f);
 	say = say_of(x->verdict);
-	set_gate(r, f, say == JUDGE_PASS && needs_gate(r, f, x), say == JUDGE_HOLD);
+	/* What waited for names and is asked about goes on waiting, with what it has sent. */
+	set_gate(r, f, say == JUDGE_PASS ? needs_gate(r, f, x) : say == JUDGE_HOLD && f->gated,
+		 say == JUDGE_HOLD);
 	if (say == JUDGE_HOLD && !was_held)
 		ask(r, f);
 	else if (say != JUDGE_PASS && say != JUDGE_HOLD)
@@ -1057,7 +1059,7 @@ enum judge_say judge_payload(struct relay *r, struct flow *f, enum hook_dir dir,
 		g->ended = true;
 		return JUDGE_PASS;
 	}
-	if (len && !g->seen && f->deadline)
+	if (len && !g->seen && f->deadline && !f->held)
 		unhold(r, f); /* time does not run against who speaks slowly: else it would win */
 	g->seen += (uint32_t)MIN(len, (size_t)GATE_BYTES);
 	g->ended |= last && g->seen; /* else the server may still say what it is */

@@ -858,6 +858,21 @@ static void hook_rules(void)
 	end();
 
 	begin();
+	add(POLICY_ASK, EXPR_F_SNI, "x.example", 0);
+	use(1);
+	f = make(IPPROTO_TCP, 80, false);
+	owned(f);
+	judge_learn(&r, f, "sni", "x.example");
+	judge_shown(&r, f);
+	tap_ok(f->held && f->gated && told.gate_closed,
+	       "asked about by what it has sent: this goes on waiting");
+	judge_payload(&r, f, HOOK_UP, 100, false);
+	tap_ok(f->deadline, "... and not for ever");
+	judge_decide(&r, f, FLOW_ALLOW);
+	tap_ok(!f->held && !f->gated && !told.gate_closed, "... until somebody has decided");
+	end();
+
+	begin();
 	told.unsure = true;
 	f = make(IPPROTO_TCP, 80, false);
 	tap_ok(owned(f) == JUDGE_PASS && f->gated && told.gate_closed,
