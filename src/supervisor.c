@@ -696,10 +696,11 @@ static void tear_down(struct supervisor *s)
 {
 	control_close(s->control);
 	resolvwatch_close(s->resolv);
+	workerctl_end(s->worker);
+	publish_free(s->publish); /* takes its listeners back from the worker's half */
 	workerctl_free(s->worker);
 	starter_free(s->starter);
 	service_free(&s->service);
-	publish_free(s->publish);
 	sandbox_close(&s->sandbox);
 	owner_db_free(s->db);
 	if (s->record)

@@ -764,12 +764,14 @@ static void take_back(struct up *u)
 static void tear_down(struct up *u)
 {
 	control_close(u->control);
+	workerctl_end(u->worker);
+	if (u->steer)
+		take_back(u);
+	inbound_close(u->inbound); /* takes its listeners back from the worker's half, which is gone
+				      last */
 	workerctl_free(u->worker);
 	starter_free(u->starter);
 	service_free(&u->service);
-	if (u->steer)
-		take_back(u);
-	inbound_close(u->inbound);
 	close_sandbox(&u->sandbox);
 	owner_db_free(u->db);
 	close_fd(&u->diag_fd);

@@ -129,15 +129,23 @@ static void forget_waiting(struct workerctl *w)
 	w->last = &w->first;
 }
 
-void workerctl_free(struct workerctl *w)
+void workerctl_end(struct workerctl *w)
 {
 	if (!w)
 		return;
 	if (w->pid) {
 		kill(w->pid, SIGKILL);
 		waitpid(w->pid, NULL, 0);
+		w->pid = 0;
 	}
 	close_fd(&w->ipc_fd);
+}
+
+void workerctl_free(struct workerctl *w)
+{
+	if (!w)
+		return;
+	workerctl_end(w);
 	broker_free(w->broker);
 	forget_waiting(w);
 	if (w->flows)

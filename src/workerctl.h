@@ -68,6 +68,9 @@ struct workerctl;
 struct workerctl *workerctl_new(const struct workerctl_env *env);
 /** workerctl_nofile - how many descriptors a worker of @cfg may need */
 size_t workerctl_nofile(const struct config *cfg);
+/** workerctl_end - no more worker, at once; what is to be told to it is forgotten. @w may be NULL
+ */
+void workerctl_end(struct workerctl *w);
 /** workerctl_free - kills a worker that still runs */
 void workerctl_free(struct workerctl *w);
 /** workerctl_start - fork the worker; 0 or -errno */
