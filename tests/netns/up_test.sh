@@ -30,6 +30,20 @@ watched() {
 	check "the program is known" test "$(logged "o.get('comm') == 'probe'")" -ge 2
 }
 
+# bulk: iperf3, as somebody selected, all ways; nothing of it by the real device
+bulk() {
+	bg in_net iperf3 -s -B $EXTRA4 -p 5201 >/dev/null
+	bg in_net iperf3 -s -B $EXTRA6 -p 5201 >/dev/null
+	wait_for 10 in_net sh -c "ss -ltn | grep -q '$EXTRA4:5201' && ss -ltn | grep -q '$EXTRA6]*:5201'"
+	counters_zero
+	for args in "$EXTRA4" "$EXTRA4 -R" "$EXTRA6 -P 4" "$EXTRA6 -R -P 4" "$EXTRA4 -u -b 50m" "$EXTRA4 -u -b 50m -R"; do
+		# shellcheck disable=SC2086
+		check "iperf3 -c $args, selected" as $ALICE timeout 20 iperf3 -t 1 -p 5201 -c $args
+	done
+	is "none of its packets went by the real device" "$(sent alice)" 0
+	check "iperf3, somebody not selected" as $CAROL timeout 20 iperf3 -t 1 -p 5201 -c $EXTRA4
+}
+
 logged_enough() { [ "$(logged "e['proto'] == 'TCP'")" -ge 2 ]; }
 
 leaks() {
@@ -252,6 +266,7 @@ up_start --user $ALICE --user $BOB && {
 	answered_too_late
 	no_way
 	excepted
+	bulk
 	up_stop
 	is "weir up ends in order" $? 0
 	host_state >"$TMP/after"
